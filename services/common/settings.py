@@ -1,0 +1,82 @@
+"""Settings: environment variables ``TENON_*``, typed and validated at start, secrets never printed.
+
+Each service extends ``CommonSettings`` with what it needs; deploy/example.env lists them all with comments.
+"""
+
+from pathlib import Path
+from typing import Self, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.common.errors import DomainError, Reason
+
+MIB = 1024 * 1024
+
+S = TypeVar("S", bound="CommonSettings")
+
+
+class CommonSettings(BaseSettings):
+    """What every process of the suite understands."""
+
+    model_config = SettingsConfigDict(env_prefix="TENON_", extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe level logged.")
+    log_format: str = Field("console", pattern="^(console|json)$", description="Lines for people or for machines.")
+    otlp_endpoint: str | None = Field(
+        None, description="OTLP/gRPC receiver of traces and metrics, http://host:port; unset sends none."
+    )
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            DomainError: SETTINGS_INVALID, naming every variable at fault and never its value.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            faults = [f"TENON_{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
+            raise DomainError(Reason.SETTINGS_INVALID, "; ".join(faults)) from None
+
+
+class ServerSettings(CommonSettings):
+    """What every gRPC server understands."""
+
+    listen: str = Field("127.0.0.1:0", pattern=r"^.+:\d{1,5}$", description="host:port to listen on.")
+    grpc_max_message_bytes: int = Field(16 * MIB, ge=MIB, le=256 * MIB, description="Largest message accepted or sent.")
+    drain_seconds: float = Field(10.0, ge=0, description="How long a stopping server lets its calls end.")
+
+
+class DatabaseSettings(CommonSettings):
+    """Where Postgres is."""
+
+    database_url: SecretStr = Field(description="postgresql://user:password@host:port/database")
+    database_pool_size: int = Field(10, ge=1, le=200, description="Connections kept by one process at most.")
+
+
+class ArtifactSettings(CommonSettings):
+    """Where artifacts are."""
+
+    artifacts_url: str = Field(pattern="^(file|s3)://", description="file:///directory or s3://bucket/prefix")
+    s3_endpoint: str | None = Field(None, description="host:port of an S3-compatible server; unset: AWS.")
+    s3_access_key: SecretStr | None = Field(None, description="Access key id.")
+    s3_secret_key: SecretStr | None = Field(None, description="Secret access key.")
+    s3_region: str = Field("us-east-1", description="Region, also for servers that know only one.")
+    s3_secure: bool = Field(True, description="TLS to the S3 server.")
+
+
+class RegistryClientSettings(CommonSettings):
+    """Where the registry is."""
+
+    registry_target: str = Field(description="host:port of the registry.")
+
+
+class BaseFilesSettings(CommonSettings):
+    """How processes that read base models get at their files."""
+
+    cache_dir: Path = Field(description="Where downloads and digests are kept between starts.")
+    base_roots: tuple[Path, ...] = Field(
+        (), description='Directories, as a JSON list, below which file:// sources may lie: ["/models"].'
+    )
