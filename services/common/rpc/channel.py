@@ -1,0 +1,116 @@
+"""One way to open a gRPC channel: tracing, typed errors, deadlines, limits, quick reconnection."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+from grpc import aio
+from google.rpc import status_pb2
+from opentelemetry.instrumentation.grpc import aio_client_interceptors
+
+from services.common.errors import DomainError, Reason, from_status
+from services.common.rpc.deadline import timeout_for_call
+from services.common.rpc.interceptors import STATUS_DETAILS_KEY
+from services.common.settings import MIB
+
+DEFAULT_DEADLINE_SECONDS: Final = 30.0
+"""Deadline of a call that states none: no call waits for ever."""
+
+_PLAIN_REASONS: Final = {
+    grpc.StatusCode.UNAVAILABLE: Reason.SERVICE_UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Reason.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED: Reason.CANCELLED,
+    grpc.StatusCode.UNIMPLEMENTED: Reason.UNIMPLEMENTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.LIMIT_EXCEEDED,
+}
+"""What a status without our ErrorInfo means: gRPC itself made it."""
+
+
+def open_channel(target: str, *, max_message_bytes: int = 16 * MIB) -> aio.Channel:
+    """Open a channel to ``host:port``; calls on it raise DomainError and have a deadline."""
+    arguments = (target,)
+    # The first interceptor is the outermost: tracing must still see gRPC's own errors.
+    interceptors = [
+        _UnaryUnary(*arguments),
+        _UnaryStream(*arguments),
+        _StreamUnary(*arguments),
+        _StreamStream(*arguments),
+        *aio_client_interceptors(),
+    ]
+    options = [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A service that restarts is back within a second or two; the default would wait up to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+    ]
+    return aio.insecure_channel(target, options=options, interceptors=interceptors)
+
+
+def to_domain_error(error: aio.AioRpcError, target: str) -> DomainError:
+    """The error the other side raised, or the one that says why it could not be reached."""
+    details = dict(error.trailing_metadata() or ()).get(STATUS_DETAILS_KEY)
+    if isinstance(details, bytes):
+        known = from_status(status_pb2.Status.FromString(details))
+        if known is not None:
+            return known
+    reason = _PLAIN_REASONS.get(error.code(), Reason.INTERNAL)
+    retry_after = 1.0 if reason is Reason.SERVICE_UNAVAILABLE else None
+    text = f"{target} answered {error.code().name}: {error.details()}"
+    return DomainError(reason, text, {"target": target}, retry_after=retry_after)
+
+
+class _Interceptor:
+    def __init__(self, target: str) -> None:
+        self._target = target
+
+    def _with_deadline(self, details: aio.ClientCallDetails) -> aio.ClientCallDetails:
+        timeout = timeout_for_call(details.timeout, DEFAULT_DEADLINE_SECONDS)
+        return aio.ClientCallDetails(
+            details.method, timeout, details.metadata, details.credentials, details.wait_for_ready
+        )
+
+    async def _one(self, call: Awaitable[Any]) -> Any:
+        try:
+            return await (await call)
+        except aio.AioRpcError as error:
+            raise to_domain_error(error, self._target) from None
+
+    async def _many(self, call: AsyncIterable[Any]) -> AsyncIterator[Any]:
+        try:
+            async for response in call:
+                yield response
+        except aio.AioRpcError as error:
+            raise to_domain_error(error, self._target) from None
+
+
+class _UnaryUnary(_Interceptor, aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(
+        self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request: Any
+    ) -> Any:
+        return await self._one(continuation(self._with_deadline(client_call_details), request))
+
+
+class _StreamUnary(_Interceptor, aio.StreamUnaryClientInterceptor):
+    async def intercept_stream_unary(
+        self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request_iterator: Any
+    ) -> Any:
+        return await self._one(continuation(self._with_deadline(client_call_details), request_iterator))
+
+
+class _UnaryStream(_Interceptor, aio.UnaryStreamClientInterceptor):
+    async def intercept_unary_stream(
+        self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request: Any
+    ) -> Any:
+        return self._many(await continuation(self._with_deadline(client_call_details), request))
+
+
+class _StreamStream(_Interceptor, aio.StreamStreamClientInterceptor):
+    async def intercept_stream_stream(
+        self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request_iterator: Any
+    ) -> Any:
+        return self._many(await continuation(self._with_deadline(client_call_details), request_iterator))
