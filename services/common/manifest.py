@@ -70,7 +70,7 @@ class AdapterManifest:
 
     def to_bytes(self) -> bytes:
         """The manifest's canonical JSON."""
-        files = [
+        files: list[dict[str, Any]] = [
             {"path": f.path, "size": f.size, "sha256": f.sha256}
             | ({"header_sha256": f.header_sha256} if f.header_sha256 else {})
             for f in sorted(self.files, key=lambda f: f.path)
@@ -151,9 +151,9 @@ def _parse_canonical(data: bytes) -> dict[str, Any]:
 
 
 def _parse_files(value: object) -> tuple[ManifestFile, ...]:
-    _require(isinstance(value, list) and 0 < len(value) <= MAX_FILES, f"files must list 1 to {MAX_FILES} files")
-    assert isinstance(value, list)  # noqa: S101  # _require has checked it; this tells the type checker
-    files = tuple(_parse_file(item) for item in value)
+    items = value if isinstance(value, list) else []
+    _require(0 < len(items) <= MAX_FILES, f"files must list 1 to {MAX_FILES} files")
+    files = tuple(_parse_file(item) for item in items)
     _require(len({file.path for file in files}) == len(files), "a file is listed twice")
     return files
 

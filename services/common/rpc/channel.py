@@ -4,8 +4,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import grpc
-from grpc import aio
 from google.rpc import status_pb2
+from grpc import aio
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from services.common.errors import DomainError, Reason, from_status
@@ -35,7 +35,7 @@ def open_channel(target: str, *, max_message_bytes: int = 16 * MIB) -> aio.Chann
         _UnaryStream(*arguments),
         _StreamUnary(*arguments),
         _StreamStream(*arguments),
-        *aio_client_interceptors(),
+        *aio_client_interceptors(),  # type: ignore[no-untyped-call]  # ships no types
     ]
     options = [
         ("grpc.max_receive_message_length", max_message_bytes),

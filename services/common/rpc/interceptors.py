@@ -25,7 +25,9 @@ _QUIET: Final = ("/grpc.health.v1.", "/grpc.reflection.")
 _MAX_MESSAGE_CHARACTERS: Final = 2000
 
 Context = aio.ServicerContext[Any, Any]
-Behavior = Callable[[Any, Context], Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+# The stubs type a handler's functions for the synchronous server only.
+Behavior = Callable[..., Any]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -40,15 +42,14 @@ class CallInterceptor(aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        """Wrap the handler that was found; none was found for a method that does not exist."""
+    ) -> Handler | None:
+        """Wrap the handler that was found; for a method that does not exist grpc itself answers UNIMPLEMENTED."""
         handler = await continuation(handler_call_details)
-        # grpc answers UNIMPLEMENTED itself when it gets None; its stubs do not say so.
-        return handler and self._wrap(handler, str(handler_call_details.method))
+        return None if handler is None else self._wrap(handler, handler_call_details.method)
 
-    def _wrap(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap(self, handler: Handler, method: str) -> Handler:
         serializers = (handler.request_deserializer, handler.response_serializer)
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, method), *serializers)
@@ -56,7 +57,9 @@ class CallInterceptor(aio.ServerInterceptor):
             return grpc.stream_unary_rpc_method_handler(self._unary(handler.stream_unary, method), *serializers)
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(self._stream(handler.unary_stream, method), *serializers)
-        return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream, method), *serializers)
+        if handler.stream_stream:
+            return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream, method), *serializers)
+        return handler
 
     def _unary(self, behavior: Behavior, method: str) -> Behavior:
         async def answer(request: Any, context: Context) -> Any:
