@@ -1,0 +1,1 @@
+"""The artifact store: content-addressed blobs, one space per project, on a file system or in S3."""
