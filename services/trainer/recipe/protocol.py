@@ -1,0 +1,245 @@
+"""What the worker and the recipe say to each other: a task file one way, one JSON line per event the other.
+
+Both sides decode strictly: an unknown field, a missing one or one of another type is an error, because two versions of
+Tenon that disagree must not train.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, with_config
+
+from services.common.errors import DomainError, Reason
+from services.trainer.datasets.model import DatasetFormat
+
+STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Schedule(enum.StrEnum):
+    """How the learning rate falls after warm-up; ``Hyperparameters.Schedule`` in lower case."""
+
+    LINEAR = "linear"
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+class Level(enum.StrEnum):
+    """How serious a note is; ``TrainingJobEvent.Message.Level`` in lower case."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeHyperparameters:
+    """How to train, as asked for. None, and no target modules, leave the choice to the recipe.
+
+    The fields are those of ``tenon.trainer.v1.Hyperparameters``.
+    """
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    warmup_ratio: float | None = None
+    schedule: Schedule | None = None
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
+    target_modules: tuple[str, ...] = ()
+    max_sequence_length: int | None = None
+    seed: int | None = None
+    weight_decay: float | None = None
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedHyperparameters:
+    """How the run trains, every choice made. Same names as ``RecipeHyperparameters``."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warmup_ratio: float
+    schedule: Schedule
+    lora_rank: int
+    lora_alpha: float
+    target_modules: tuple[str, ...]
+    max_sequence_length: int
+    seed: int
+    weight_decay: float
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeTask:
+    """One run.
+
+    Attributes:
+        base_model: the base's resource name or id, as the adapter will name it; never a path.
+        base_directory: where the base's files are.
+        base_fingerprint_id: the id these files must have.
+        dataset_path: the rows to learn.
+        dataset_format: their format.
+        validation_path: rows to measure on, or None.
+        validation_format: their format, or None.
+        output_directory: where the adapter goes; made by the recipe, must not exist or be empty.
+        hyperparameters: as asked for.
+        cache_dir: where content digests of bases are remembered, or None.
+        threads: CPU threads to use, or None for all.
+    """
+
+    base_model: str
+    base_directory: Path
+    base_fingerprint_id: str
+    dataset_path: Path
+    dataset_format: DatasetFormat
+    validation_path: Path | None = None
+    validation_format: DatasetFormat | None = None
+    output_directory: Path
+    hyperparameters: RecipeHyperparameters = field(default_factory=RecipeHyperparameters)
+    cache_dir: Path | None = None
+    threads: int | None = None
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The plan, sent once before the first step.
+
+    Attributes:
+        hyperparameters: every choice made.
+        total_steps: optimizer steps to come.
+        rows: rows that will be learnt.
+        supervised_tokens: labels in one pass over them.
+        compute: device, dtype and threads.
+    """
+
+    hyperparameters: ResolvedHyperparameters
+    total_steps: int
+    rows: int
+    supervised_tokens: int
+    compute: Mapping[str, JsonValue]
+    event: Literal["started"] = "started"
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Figures of one optimizer step; ``TrainingJobEvent.StepMetrics`` explains them."""
+
+    step: int
+    total_steps: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    tokens_per_second: float
+    epoch: float
+    trained_tokens: int
+    validation_loss: float | None = None
+    event: Literal["step"] = "step"
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Something worth telling a person."""
+
+    level: Level
+    text: str
+    event: Literal["note"] = "note"
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The last event of a run that made nothing: a DomainError."""
+
+    reason: Reason
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    event: Literal["failed"] = "failed"
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The last event of a run whose adapter lies in the output directory.
+
+    Attributes:
+        steps: optimizer steps done.
+        final_loss: loss of the last step.
+        trained_tokens: supervised tokens seen.
+        validation_loss: loss on the validation rows after the last step, or None without such rows.
+        chat_template: the template rows were rendered with; None if none was used.
+        stop_token_ids: tokens that end an answer.
+        peft: peft_type, r, lora_alpha, target_modules, …, for the manifest.
+        probe: prompt_token_ids and the highest next-token logits of base and adapter, for the manifest.
+        base_summary: ``BaseFingerprint.summary()`` of the files trained on.
+        library_versions: of torch, transformers, peft, safetensors, tokenizers.
+        compute: device, dtype and threads.
+    """
+
+    steps: int
+    final_loss: float
+    trained_tokens: int
+    validation_loss: float | None
+    chat_template: str | None
+    stop_token_ids: tuple[int, ...]
+    peft: Mapping[str, JsonValue]
+    probe: Mapping[str, JsonValue]
+    base_summary: Mapping[str, JsonValue]
+    library_versions: Mapping[str, str]
+    compute: Mapping[str, JsonValue]
+    event: Literal["finished"] = "finished"
+
+
+Event = Started | Step | Note | Failed | Finished
+
+_EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+_TASK: Final[TypeAdapter[RecipeTask]] = TypeAdapter(RecipeTask)
+
+
+def encode(event: Event) -> str:
+    """Write an event as one line of JSON, without the line's end."""
+    return _EVENT.dump_json(event).decode()
+
+
+def decode(line: str | bytes) -> Event:
+    """Read what ``encode`` wrote.
+
+    Raises:
+        DomainError: INTERNAL; the line is no event of this version.
+    """
+    try:
+        return _EVENT.validate_json(line)
+    except ValidationError as error:
+        raise DomainError(
+            Reason.INTERNAL, f"The recipe wrote a line that is no event: {_first_fault(error)}."
+        ) from error
+
+
+def encode_task(task: RecipeTask) -> str:
+    """Write a task as the content of a task file."""
+    return _TASK.dump_json(task, indent=2).decode() + "\n"
+
+
+def decode_task(content: str | bytes) -> RecipeTask:
+    """Read what ``encode_task`` wrote.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT; it is no task of this version.
+    """
+    try:
+        return _TASK.validate_json(content)
+    except ValidationError as error:
+        raise DomainError(Reason.INVALID_ARGUMENT, f"The task file is not one: {_first_fault(error)}.") from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in fault["loc"])
+    return f"{place}: {fault['msg']}" if place else fault["msg"]
