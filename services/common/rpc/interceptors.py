@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import grpc
 import structlog
@@ -25,7 +25,9 @@ _QUIET: Final = ("/grpc.health.v1.", "/grpc.reflection.")
 _MAX_MESSAGE_CHARACTERS: Final = 2000
 
 Context = aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
+# Generic in its stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Found: TypeAlias = "Handler | None"
 # The stubs type a handler's functions for the synchronous server only.
 Behavior = Callable[..., Any]
 
@@ -42,9 +44,9 @@ class CallInterceptor(aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Found]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> Found:
         """Wrap the handler that was found; for a method that does not exist grpc itself answers UNIMPLEMENTED."""
         handler = await continuation(handler_call_details)
         return None if handler is None else self._wrap(handler, handler_call_details.method)
