@@ -29,7 +29,7 @@ def s3(s3_process: S3Process) -> S3Backend:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> FileSystemBackend:
-    return FileSystemBackend(tmp_path / "artifact store – Ablage")
+    return FileSystemBackend(tmp_path / "artifact store Größe")
 
 
 @pytest.fixture(params=["directory", "s3"])

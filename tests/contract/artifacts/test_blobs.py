@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_a_file_is_put(backend: Backend, tmp_path: Path) -> None:
 
 def test_what_is_no_file_is_not_put(backend: Backend, tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
-        assert refusal(lambda path=path: backend.store.put_file(PROJECT, path)).reason is Reason.INVALID_ARGUMENT
+        assert refusal(partial(backend.store.put_file, PROJECT, path)).reason is Reason.INVALID_ARGUMENT
 
 
 def test_the_same_blob_is_kept_once(backend: Backend) -> None:
@@ -133,9 +134,7 @@ def test_ranges_are_cut_at_the_end(backend: Backend, offset: int, length: int | 
 
 
 @pytest.mark.parametrize(("offset", "length"), [(-1, None), (len(SHORT) + 1, None), (0, -1)])
-def test_ranges_outside_the_blob_are_refused_before_reading(
-    backend: Backend, offset: int, length: int | None
-) -> None:
+def test_ranges_outside_the_blob_are_refused_before_reading(backend: Backend, offset: int, length: int | None) -> None:
     blob = put(backend, SHORT)
     error = refusal(lambda: backend.store.read(PROJECT, blob.digest, offset=offset, length=length))
     assert error.reason is Reason.INVALID_ARGUMENT
@@ -159,14 +158,15 @@ def test_a_fetched_file_is_whole_and_replaces_what_was_there(backend: Backend, t
     assert backend.store.verify(PROJECT, blob.digest) == blob
 
 
-def test_a_file_cannot_be_fetched_onto_a_directory(backend: Backend, tmp_path: Path) -> None:
+def test_a_destination_that_cannot_be_written_is_named(backend: Backend, tmp_path: Path) -> None:
     blob = put(backend, SHORT)
-    destination = tmp_path / "fetched"
-    (destination / "in the way").mkdir(parents=True)
-    for path in (destination, destination / "in the way" / ".." / "in the way"):
-        error = refusal(lambda path=path: backend.store.fetch(PROJECT, blob.digest, path))
+    (tmp_path / "directory" / "in the way").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "directory", tmp_path / "file" / "weights"):
+        error = refusal(partial(backend.store.fetch, PROJECT, blob.digest, path))
         assert error.reason is Reason.DATA_DIRECTORY_UNUSABLE
-    assert [path.name for path in destination.iterdir()] == ["in the way"]
+        assert str(path) in error.message
+    assert list(tmp_path.glob(".*")) == []
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,25 @@ def test_eight_threads_put_and_read_their_own(backend: Backend) -> None:
 
 @pytest.mark.parametrize(
     "project",
-    ["", ".", "..", "../other", "a/b", "a\\b", "/etc", "A", "a_b", "-a", "a-", "a" * 64, "a\n", "a\0", "ä", "孙悟空", "%2e"],
+    [
+        "",
+        ".",
+        "..",
+        "../other",
+        "a/b",
+        "a\\b",
+        "/etc",
+        "A",
+        "a_b",
+        "-a",
+        "a-",
+        "a" * 64,
+        "a\n",
+        "a\0",
+        "ä",
+        "孙悟空",
+        "%2e",
+    ],
 )
 def test_a_project_is_a_slug(backend: Backend, tmp_path: Path, project: str) -> None:
     _refused_everywhere(backend.store, project, sha256(SHORT), tmp_path)
