@@ -25,8 +25,8 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[all]' --group dev
 	touch $@
 
-node_modules/.complete: package.json package-lock.json $(VENV)/.complete
-	$(NODE) npm ci --silent
+node_modules/.complete: package.json $(VENV)/.complete
+	$(NODE) npm install --silent --no-save --no-package-lock
 	touch $@
 
 up: venv ## Run the suite on this machine until Ctrl-C.
@@ -45,7 +45,9 @@ lint: venv node_modules/.complete protos-check ## Style, types, contracts.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	cd protos && ../$(BUF) lint && ../$(BUF) breaking --against released.binpb
+	cd protos && ../$(BUF) lint
+	$(BUF) build protos --exclude-source-info -o .cache/contracts.binpb
+	$(BUF) breaking .cache/contracts.binpb --against protos/released.binpb --config protos/buf.yaml
 
 format: venv ## Rewrite the sources in the project's style.
 	$(BIN)/ruff check --fix .
