@@ -60,12 +60,10 @@ class Limits:
     Attributes:
         max_row_bytes: longest row, in bytes of the file.
         max_messages: most messages in a row.
-        max_depth: deepest nesting of JSON in a row.
     """
 
     max_row_bytes: int = 8 * MIB
     max_messages: int = 4096
-    max_depth: int = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,53 @@
+"""One module per row format; ``FORMATS`` is the table of them."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from services.trainer.datasets.formats import alpaca, openai_chat, prompt_completion, sharegpt
+from services.trainer.datasets.formats.fields import RowFields
+from services.trainer.datasets.model import Conversation, DatasetFormat, TextPair
+
+__all__ = ["FORMATS", "TITLES", "detect", "has_marks"]
+
+RowReader = Callable[[RowFields], Conversation | TextPair | None]
+
+FORMATS: Final[Mapping[DatasetFormat, RowReader]] = MappingProxyType(
+    {
+        DatasetFormat.OPENAI_CHAT: openai_chat.read,
+        DatasetFormat.SHAREGPT: sharegpt.read,
+        DatasetFormat.ALPACA: alpaca.read,
+        DatasetFormat.PROMPT_COMPLETION: prompt_completion.read,
+    }
+)
+"""How each format's rows are read."""
+
+TITLES: Final[Mapping[DatasetFormat, str]] = MappingProxyType(
+    {
+        DatasetFormat.OPENAI_CHAT: "OpenAI chat",
+        DatasetFormat.SHAREGPT: "ShareGPT",
+        DatasetFormat.ALPACA: "Alpaca",
+        DatasetFormat.PROMPT_COMPLETION: "prompt/completion",
+    }
+)
+"""What people call them."""
+
+# In this order: a chat row may well carry an "output" of some other tool, an Alpaca row carries no "messages".
+_MARKS: Final = (
+    ("messages", DatasetFormat.OPENAI_CHAT),
+    ("conversations", DatasetFormat.SHAREGPT),
+    ("instruction", DatasetFormat.ALPACA),
+    ("completion", DatasetFormat.PROMPT_COMPLETION),
+    ("output", DatasetFormat.ALPACA),
+    ("prompt", DatasetFormat.PROMPT_COMPLETION),
+)
+
+
+def detect(row: Mapping[str, Any]) -> DatasetFormat | None:
+    """Tell a row's format by its keys, or None."""
+    return next((layout for key, layout in _MARKS if key in row), None)
+
+
+def has_marks(row: Mapping[str, Any], layout: DatasetFormat) -> bool:
+    """Tell whether a row has a key of a format, so that it is worth reading in it."""
+    return any(key in row for key, of in _MARKS if of is layout)

@@ -1,0 +1,188 @@
+"""Cuts a file into rows without parsing them: JSON Lines, or one JSON array.
+
+Rows are cut by bytes, so that a row that is not UTF-8 or not JSON does not hide the ones after it. At most one row is in
+memory. In UTF-8 the bytes looked for here occur in no multi-byte character.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from services.trainer.datasets.model import Fault
+
+CHUNK: Final = 1 << 16
+WHITESPACE: Final = b" \t\r\n"
+UTF8_BOM: Final = b"\xef\xbb\xbf"
+UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
+
+OUTSIDE_STRING: Final = re.compile(rb'["{}\[\],]')
+INSIDE_STRING: Final = re.compile(rb'["\\]')
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """The bytes of one row.
+
+    Attributes:
+        line: line in the file where it starts, from 1.
+        row: position among the rows, from 1.
+        offset: bytes of the file before it.
+        data: the row, without the separators around it.
+    """
+
+    line: int
+    row: int
+    offset: int
+    data: bytes
+
+
+def split_rows(file: BinaryIO, max_row_bytes: int) -> Iterator[RawRow | Fault]:
+    """Yield the rows of a seekable file and a Fault for each that cannot be cut out.
+
+    A file whose first character is ``[`` is read as one JSON array, any other as JSON Lines.
+    """
+    head = file.read(len(UTF8_BOM))
+    if head.startswith(UTF16_BOMS):
+        yield Fault(1, 1, "", "The file is UTF-16. Save it as UTF-8.")
+        return
+    start = len(UTF8_BOM) if head == UTF8_BOM else 0
+    file.seek(start)
+    is_array = _first_byte(file) == b"["
+    file.seek(start)
+    yield from _ArraySplitter(file, max_row_bytes, start) if is_array else _split_lines(file, max_row_bytes, start)
+
+
+def _first_byte(file: BinaryIO) -> bytes:
+    while chunk := file.read(CHUNK):
+        if text := chunk.lstrip(WHITESPACE):
+            return text[:1]
+    return b""
+
+
+def _split_lines(file: BinaryIO, max_row_bytes: int, start: int) -> Iterator[RawRow | Fault]:
+    line, row, offset = 0, 0, start
+    while data := file.readline(max_row_bytes + 1):
+        line += 1
+        length = len(data)
+        if length > max_row_bytes and not data.endswith(b"\n"):
+            length += _skip_line(file)
+            row += 1
+            yield too_long(line, row, length, max_row_bytes)
+        elif text := data.strip(WHITESPACE):
+            row += 1
+            yield RawRow(line, row, offset + data.index(text[:1]), text)
+        offset += length
+
+
+def _skip_line(file: BinaryIO) -> int:
+    length = 0
+    while part := file.readline(CHUNK):
+        length += len(part)
+        if part.endswith(b"\n"):
+            break
+    return length
+
+
+def too_long(line: int, row: int, length: int, limit: int) -> Fault:
+    """Say that a row exceeds the limit."""
+    reason = (
+        f"The row is {length:,} bytes long; at most {limit:,} are allowed. Shorten it or split it into several rows."
+    )
+    return Fault(line, row, "", reason)
+
+
+class _ArraySplitter:
+    """Walks over a JSON array from bracket to bracket and cuts it at the commas of its own level."""
+
+    def __init__(self, file: BinaryIO, max_row_bytes: int, start: int) -> None:
+        self._file = file
+        self._limit = max_row_bytes
+        self._line = 1
+        self._row = 0
+        self._offset = start
+        # Of the element being read: its bytes while they are few enough, how many there are, and their line ends.
+        self._data = bytearray()
+        self._length = 0
+        self._newlines = 0
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+        self._closed = False
+
+    def __iter__(self) -> Iterator[RawRow | Fault]:
+        while chunk := self._file.read(CHUNK):
+            yield from self._feed(chunk)
+            if self._closed and self._data.strip(WHITESPACE):
+                yield Fault(self._line, 0, "", "There is text after the array's closing bracket. Remove it.")
+                return
+        if not self._closed:
+            reason = "The file is cut off: the array, or a string or bracket in its last row, is never closed."
+            yield Fault(self._line + self._leading_lines(), self._row + 1, "", reason)
+
+    def _feed(self, chunk: bytes) -> Iterator[RawRow | Fault]:
+        kept = position = 0
+        if self._escaped:
+            position, self._escaped = 1, False
+        while found := (INSIDE_STRING if self._in_string else OUTSIDE_STRING).search(chunk, position):
+            at, position = found.start(), found.end()
+            mark = chunk[at:position]
+            if mark == b'"':
+                self._in_string = not self._in_string
+            elif mark == b"\\":
+                position += 1
+                self._escaped = position > len(chunk)
+            elif self._cuts(mark):
+                self._keep(chunk[kept:at])
+                yield from self._cut(mark)
+                kept = position
+        self._keep(chunk[kept:])
+
+    def _cuts(self, mark: bytes) -> bool:
+        """Follow the nesting; True where an element starts or ends. A bracket too many stays in its element."""
+        if self._closed:
+            return False
+        if mark in b"[{":
+            self._depth += 1
+            return self._depth == 1
+        if mark == b",":
+            return self._depth == 1
+        if self._depth == 1:
+            return mark == b"]"
+        self._depth -= 1
+        return False
+
+    def _keep(self, part: bytes) -> None:
+        self._length += len(part)
+        self._newlines += part.count(b"\n")
+        if len(self._data) <= self._limit:
+            self._data += part
+
+    def _cut(self, mark: bytes) -> Iterator[RawRow | Fault]:
+        if mark == b"[":
+            self._advance(1)
+            return
+        text = self._data.strip(WHITESPACE)
+        self._closed = mark == b"]"
+        if text or mark == b"," or self._row:
+            self._row += 1
+            yield self._element(bytes(text))
+        self._advance(1)
+
+    def _element(self, text: bytes) -> RawRow | Fault:
+        line = self._line + self._leading_lines()
+        if len(self._data) > self._limit:
+            return too_long(line, self._row, self._length, self._limit)
+        if not text:
+            return Fault(line, self._row, "", "There is no row between two commas, or after the last one.")
+        return RawRow(line, self._row, self._offset + self._data.index(text[:1]), text)
+
+    def _leading_lines(self) -> int:
+        blank = len(self._data) - len(self._data.lstrip(WHITESPACE))
+        return self._data.count(b"\n", 0, blank)
+
+    def _advance(self, mark_length: int) -> None:
+        self._line += self._newlines
+        self._offset += self._length + mark_length
+        self._data.clear()
+        self._length = self._newlines = 0
