@@ -5,9 +5,12 @@ from contextlib import contextmanager
 from typing import Final
 
 import psycopg
+import structlog
 from psycopg import errors
 
 from services.common.errors import DomainError, Reason
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 RETRY_SECONDS: Final = 2.0
 """When a caller may come back: the pool tries to reconnect about once a second."""
@@ -37,6 +40,7 @@ def driver_errors() -> Iterator[None]:
     except _UNAVAILABLE as error:
         raise unavailable() from error
     except psycopg.Error as error:
+        log.exception("the database refused a statement")
         raise DomainError(Reason.INTERNAL, "The database refused a statement; the log has the details.") from error
 
 
