@@ -1,0 +1,124 @@
+"""Canonical JSON (RFC 8785) and the SHA-256 over it; strict, bounded reading of JSON from outside."""
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+import rfc8785
+
+from services.common.errors import DomainError, Reason
+
+__all__ = ["canonical_json", "decode_special_floats", "digest_of", "parse_json", "sha256_hex", "tag_numbers"]
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+"""RFC 8785 numbers are IEEE 754 doubles; beyond this an integer has no single spelling."""
+MAX_DEPTH: Final = 64
+FLOAT_TAG: Final = "__float__"
+"""How transformers writes a non-finite float: {"__float__": "Infinity"}."""
+INTEGER_TAG: Final = "__int__"
+NON_FINITE: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+
+
+def canonical_json(value: object) -> bytes:
+    """Serialise by RFC 8785.
+
+    Raises:
+        DomainError: FINGERPRINT_INVALID, where the value has no canonical form (a lone surrogate, NaN, too deep).
+    """
+    try:
+        return rfc8785.dumps(value)  # type: ignore[arg-type]  # the library checks the type and raises by itself
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
+        raise DomainError(
+            Reason.FINGERPRINT_INVALID, f"The value has no canonical JSON form (RFC 8785): {type(error).__name__}."
+        ) from None
+
+
+def sha256_hex(data: bytes) -> str:
+    """SHA-256 as 64 lower-case hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 over the canonical JSON of a value, as 64 lower-case hex digits."""
+    return sha256_hex(canonical_json(value))
+
+
+def parse_json(data: bytes, *, what: str, limit: int, reason: Reason) -> Any:
+    """Read JSON that came from outside: at most ``limit`` bytes of UTF-8, no key twice in one object.
+
+    ``NaN`` and ``Infinity`` are read, because older transformers wrote them bare.
+
+    Raises:
+        DomainError: LIMIT_EXCEEDED where it is too long, else ``reason``.
+    """
+    if len(data) > limit:
+        raise DomainError(Reason.LIMIT_EXCEEDED, f"{what} has {len(data)} bytes; at most {limit} are read.")
+    try:
+        return _checked(json.loads(data.decode("utf-8"), object_pairs_hook=_unique), escaped=b"\\u" in data)
+    except UnicodeDecodeError as error:
+        raise DomainError(reason, f"{what} is not UTF-8: byte {error.start} is wrong. Restore the file.") from None
+    except UnicodeEncodeError:
+        raise DomainError(reason, f"{what} escapes half of a surrogate pair. Restore the file.") from None
+    except RecursionError:
+        raise DomainError(reason, f"{what} is nested too deeply. Restore the file.") from None
+    except ValueError as error:
+        raise DomainError(reason, f"{what} is not valid JSON: {str(error)[:200]}. Restore the file.") from None
+
+
+def _checked(value: Any, *, escaped: bool) -> Any:
+    _check_depth(value)
+    if escaped:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate has no UTF-8, so no canonical form
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """Walk level by level: what recurses over the value later must not run out of stack."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, dict | list)
+        ]
+    if level:
+        raise RecursionError
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        double = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {double[:80]!r} occurs twice in one object")
+    return value
+
+
+def tag_numbers(value: Any) -> Any:
+    """Spell the numbers RFC 8785 cannot hold: non-finite floats as transformers does, large integers as decimals."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {FLOAT_TAG: "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_SAFE_INTEGER:
+        return {INTEGER_TAG: str(value)}
+    if isinstance(value, Mapping):
+        return {key: tag_numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [tag_numbers(item) for item in value]
+    return value
+
+
+def decode_special_floats(value: Any) -> Any:
+    """Read what transformers wrote as {"__float__": "Infinity"} back into floats."""
+    if isinstance(value, dict):
+        tag = value.get(FLOAT_TAG)
+        if len(value) == 1 and isinstance(tag, str) and tag in NON_FINITE:
+            return NON_FINITE[tag]
+        return {key: decode_special_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [decode_special_floats(item) for item in value]
+    return value
