@@ -1,0 +1,85 @@
+"""``tenon base``: the base models that adapters are trained and served on."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import click
+
+from cli.client import Suite, find_suite
+from cli.output import json_option, print_json, print_table
+from cli.suite.data_directory import default_data_directory
+from services.common.bases.sources import fetch_base, pin_source
+from services.common.identity import DigestCache, fingerprint_base
+
+
+@click.group()
+def base() -> None:
+    """Base models."""
+
+
+@base.command("add")
+@click.argument("source")
+@click.option("--name", "base_id", help="Id to register it under.  [default: made from the source]")
+@json_option
+@click.pass_obj
+def add(data_dir: Path | None, source: str, base_id: str | None, as_json: bool) -> None:
+    """Fingerprint a base model and register it.
+
+    SOURCE is a directory, file:///directory, or hf://organisation/name[@revision] of the Hugging Face hub.
+    """
+    cache = (data_dir or default_data_directory()) / "cache"
+    pinned = pin_source(source)
+    click.echo(f"Reading {pinned} …", err=True)
+    directory = fetch_base([pinned], cache_dir=cache, roots=[Path("/")])
+    fingerprint = fingerprint_base(directory, cache=DigestCache(cache / "digests"), threads=os.cpu_count())
+    body = {
+        "id": base_id or default_id(source),
+        "display_name": display_name(source),
+        "sources": [pinned],
+        "fingerprint_document": json.loads(fingerprint.to_document()),
+    }
+    with Suite(find_suite(data_dir)) as suite:
+        registered = suite.post("/v1/base_models", body)
+    if as_json:
+        print_json(registered)
+    else:
+        click.echo(f"{registered['id']}: {fingerprint.architecture}, {fingerprint.parameter_count:,} parameters")
+        click.echo(f"fingerprint {fingerprint.id}")
+
+
+@base.command("list")
+@json_option
+@click.pass_obj
+def list_(data_dir: Path | None, as_json: bool) -> None:
+    """List the registered base models."""
+    with Suite(find_suite(data_dir)) as suite:
+        rows = list(suite.listed("/v1/base_models"))
+    if as_json:
+        print_json(rows)
+        return
+    columns = {"id": "ID", "architecture": "ARCHITECTURE", "parameters": "PARAMETERS", "print": "FINGERPRINT"}
+    shown = [
+        {
+            "id": row["id"],
+            "architecture": row["fingerprint"]["architecture"],
+            "parameters": f"{int(row['fingerprint']['parameter_count']):,}",
+            "print": row["fingerprint"]["id"][:16],
+        }
+        for row in rows
+    ]
+    print_table(shown, columns, empty="No base models yet. Add one: tenon base add hf://Qwen/Qwen2.5-0.5B-Instruct")
+
+
+def display_name(source: str) -> str:
+    """What people call the base: the hub's name, or the directory's."""
+    if source.startswith("hf://"):
+        return source.removeprefix("hf://").partition("@")[0]
+    return Path(source.removeprefix("file://")).resolve().name
+
+
+def default_id(source: str) -> str:
+    """A valid id made from the last part of the source: ``hf://Qwen/Qwen2.5-0.5B`` gives ``qwen2.5-0.5b``."""
+    last = display_name(source).rpartition("/")[2].lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._")[:63] or "base"

@@ -1,0 +1,74 @@
+"""``tenon chat``: talk to a base or an adapter."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from cli.client import Json, Suite, find_suite
+from cli.output import json_option, print_json
+from services.common.errors import DomainError
+
+
+@click.command()
+@click.argument("model")
+@click.option("--message", "-m", help="Ask this and end; without it, a conversation from the terminal.")
+@click.option("--system", help="System message.")
+@click.option("--base", "base_id", help="Refuse unless MODEL was trained on this base.")
+@click.option("--max-tokens", type=int, help="Longest answer.")
+@click.option("--temperature", type=float, help="0 picks the likeliest token.")
+@json_option
+@click.pass_obj
+def chat(
+    data_dir: Path | None,
+    model: str,
+    message: str | None,
+    system: str | None,
+    as_json: bool,
+    **options: float | str | None,
+) -> None:
+    """Talk to MODEL: a base, an adapter, adapter:alias or adapter@version."""
+    request = {"model": model} | {
+        {"base_id": "base_model"}.get(key, key): value for key, value in options.items() if value is not None
+    }
+    messages = [{"role": "system", "content": system}] if system else []
+    with Suite(find_suite(data_dir)) as suite:
+        if message is None:
+            _converse(suite, request, messages)
+            return
+        messages.append({"role": "user", "content": message})
+        if as_json:
+            print_json(suite.post("/v1/chat/completions", {**request, "messages": messages}))
+        else:
+            _answer(suite, request, messages)
+
+
+def _converse(suite: Suite, request: Json, messages: list[Json]) -> None:
+    if sys.stdin.isatty():
+        click.echo("Ctrl-D ends the conversation.", err=True)
+    while True:
+        try:
+            text = input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+        if not text.strip():
+            continue
+        messages.append({"role": "user", "content": text})
+        messages.append({"role": "assistant", "content": _answer(suite, request, messages)})
+
+
+def _answer(suite: Suite, request: Json, messages: list[Json]) -> str:
+    """Print the answer as it comes, and return it."""
+    pieces: list[str] = []
+    try:
+        body = {**request, "messages": messages, "stream": True}
+        for chunk in suite.events("POST", "/v1/chat/completions", body):
+            piece = (chunk["choices"][0]["delta"].get("content") or "") if chunk["choices"] else ""
+            pieces.append(piece)
+            click.echo(piece, nl=False)
+    except DomainError:
+        if pieces:
+            click.echo()
+        raise
+    click.echo()
+    return "".join(pieces)

@@ -1,0 +1,56 @@
+"""``tenon job``: training jobs."""
+
+from pathlib import Path
+
+import click
+
+from cli.client import Suite, find_suite
+from cli.output import EXIT_FAILED, json_option, print_json, print_table
+from cli.progress import follow
+
+ENDED_WELL = "succeeded"
+
+
+@click.group()
+def job() -> None:
+    """Training jobs."""
+
+
+@job.command("list")
+@json_option
+@click.pass_obj
+def list_(data_dir: Path | None, as_json: bool) -> None:
+    """List the training jobs, newest first."""
+    with Suite(find_suite(data_dir)) as suite:
+        rows = suite.get("/v1/fine_tuning/jobs", limit=100)["data"]
+    if as_json:
+        print_json(rows)
+        return
+    columns = {"id": "ID", "status": "STATUS", "model": "BASE", "fine_tuned_model": "RESULT"}
+    print_table(rows, columns, empty="No training jobs yet. Start one: tenon train --base BASE --data FILE --name NAME")
+
+
+@job.command("watch")
+@click.argument("job_id")
+@json_option
+@click.pass_obj
+def watch(data_dir: Path | None, job_id: str, as_json: bool) -> None:
+    """Follow a job until it ends. Exit status 1 if it did not succeed."""
+    with Suite(find_suite(data_dir)) as suite:
+        ended = follow(suite, job_id, as_json=as_json)
+    if ended["status"] != ENDED_WELL:
+        raise SystemExit(EXIT_FAILED)
+
+
+@job.command("cancel")
+@click.argument("job_id")
+@json_option
+@click.pass_obj
+def cancel(data_dir: Path | None, job_id: str, as_json: bool) -> None:
+    """Ask a job to stop."""
+    with Suite(find_suite(data_dir)) as suite:
+        answer = suite.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(f"{job_id} is {answer['status']}.")

@@ -1,0 +1,67 @@
+"""``tenon train``: from a file to an adapter that answers."""
+
+from pathlib import Path
+
+import click
+
+from cli.client import Suite, find_suite
+from cli.commands.data import FORMATS
+from cli.output import EXIT_FAILED, EXIT_INTERRUPTED, json_option, print_json
+from cli.progress import follow
+
+
+@click.command()
+@click.option("--base", "base_id", required=True, help="Base model to train on, by its id.")
+@click.option("--data", "file", required=True, type=click.Path(path_type=Path), help="JSON or JSONL file of rows.")
+@click.option("--name", required=True, help="Id of the adapter; a new version is added where it exists.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="Row layout.  [default: detected]")
+@click.option("--epochs", type=int, help="Passes over the data.")
+@click.option("--batch-size", type=int, help="Rows per optimizer step.")
+@click.option("--learning-rate", type=float, help="Highest learning rate.")
+@click.option("--warmup-ratio", type=float, help="Share of the steps that warm up.")
+@click.option("--schedule", type=click.Choice(["linear", "cosine", "constant"]), help="How the learning rate falls.")
+@click.option("--lora-rank", type=int, help="Rank of the adapter.")
+@click.option("--lora-alpha", type=float, help="Scale of the adapter, divided by its rank.")
+@click.option("--max-sequence-length", type=int, help="Rows are cut to this many tokens.")
+@click.option("--seed", type=int, help="Seed of everything random.")
+@click.option("--detach", is_flag=True, help="Print the job's id and do not wait.")
+@json_option
+@click.pass_obj
+def train(
+    data_dir: Path | None,
+    *,
+    base_id: str,
+    file: Path,
+    name: str,
+    format_: str | None,
+    epochs: int | None,
+    seed: int | None,
+    detach: bool,
+    as_json: bool,
+    **hyperparameters: float | str | None,
+) -> None:
+    """Upload a file, train an adapter on a base, and register it.
+
+    Ctrl-C leaves the job running; `tenon job watch` finds it again, `tenon job cancel` stops it.
+    """
+    with Suite(find_suite(data_dir)) as suite:
+        fields = {"purpose": "fine-tune"} | ({"format": format_} if format_ else {})
+        uploaded = suite.upload("/v1/files", file, fields)
+        chosen = {key: value for key, value in {"n_epochs": epochs, **hyperparameters}.items() if value is not None}
+        body = {"model": base_id, "training_file": uploaded["id"], "adapter": name}
+        method = {"type": "supervised", "supervised": {"hyperparameters": chosen}}
+        job = suite.post("/v1/fine_tuning/jobs", body | {"method": method} | ({} if seed is None else {"seed": seed}))
+        if detach:
+            print_json(job) if as_json else click.echo(job["id"])
+            return
+        _wait(suite, job["id"], as_json=as_json)
+
+
+def _wait(suite: Suite, job_id: str, *, as_json: bool) -> None:
+    try:
+        ended = follow(suite, job_id, as_json=as_json)
+    except KeyboardInterrupt:
+        click.echo(f"{job_id} goes on. See it with `tenon job watch {job_id}`.", err=True)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    if ended["status"] != "succeeded":
+        raise SystemExit(EXIT_FAILED)

@@ -1,0 +1,26 @@
+"""``tenon up``: the suite on this machine."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from cli.suite.data_directory import default_data_directory
+from cli.suite.up import UpOptions, run_suite
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    "own_data_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where everything is kept.  [default: $XDG_DATA_HOME/tenon]",
+)
+@click.option(
+    "--listen", default="127.0.0.1:8600", show_default=True, help="HOST:PORT of the gateway; port 0 picks one."
+)
+@click.pass_obj
+def up(data_dir: Path | None, own_data_dir: Path | None, listen: str) -> None:
+    """Run the suite in the foreground: Postgres, artifact store, services and gateway. Ctrl-C stops it."""
+    directory = own_data_dir or data_dir or default_data_directory()
+    raise SystemExit(asyncio.run(run_suite(UpOptions(data_directory=directory, listen=listen), click.echo)))
