@@ -26,7 +26,7 @@ class S3Process:
         """host:port, as clients want it."""
         return f"127.0.0.1:{self._port}"
 
-    def server(self, *, read_seconds: float = 20.0, retries: int = 2) -> S3Server:
+    def server(self, *, read_seconds: float = 20.0, retries: int = 1) -> S3Server:
         """Return how the store under test reaches this server."""
         return S3Server(
             self.endpoint, ACCESS_KEY, SECRET_KEY, REGION, secure=False, read_seconds=read_seconds, retries=retries
