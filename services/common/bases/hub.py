@@ -1,7 +1,8 @@
 """``hf://`` sources: repositories of a model hub, through ``huggingface_hub`` and its cache.
 
 The hub is the one that the environment variable HF_ENDPOINT names, else huggingface.co; HF_TOKEN opens private
-repositories. Only what a base consists of is downloaded: pickle files and code never are.
+repositories. Only what a base consists of is downloaded, never pickle. Code that a configuration names is downloaded
+because it is part of the fingerprint; it is never run.
 """
 
 import json
@@ -44,10 +45,13 @@ SMALL_FILES: Final = (
     "chat_template.json",
     "processor_config.json",
     "preprocessor_config.json",
+    "video_preprocessor_config.json",
     "adapter_config.json",  # so that an adapter in the repository is refused as it is in a directory
     "model.safetensors.index.json",
 )
 """What is downloaded beside the weights."""
+
+PATTERNS: Final = (*SMALL_FILES, "*.py", "additional_chat_templates/*.jinja")
 
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
@@ -110,9 +114,9 @@ def fetch(source: HubSource, cache_dir: Path) -> Path:
         DomainError: BASE_SOURCE_UNAVAILABLE; BASE_NOT_A_MODEL, BASE_UNSAFE_FILES or BASE_FILES_INCONSISTENT if the
             repository holds no base that may be loaded.
     """
-    directory = _download(source, cache_dir, SMALL_FILES)
+    directory = _download(source, cache_dir, PATTERNS)
     shards = _shards(directory / INDEX, source)
-    directory = _download(source, cache_dir, [*SMALL_FILES, SINGLE, *shards])
+    directory = _download(source, cache_dir, [*PATTERNS, SINGLE, *shards])
     for required in ("config.json", *(shards or [SINGLE])):
         if not (directory / required).is_file():
             raise _missing(source, required)
@@ -126,6 +130,7 @@ def _download(source: HubSource, cache_dir: Path, names: Sequence[str]) -> Path:
             revision=source.revision,
             cache_dir=cache_dir,
             allow_patterns=list(names),
+            ignore_patterns="*/*.py",  # a star crosses slashes; code lies beside config.json
             endpoint=_endpoint(),
             library_name="tenon",
         )

@@ -119,7 +119,7 @@ def test_branch_is_pinned_to_its_commit_and_stays_there(hub: Hub, tmp_path: Path
 
 
 def test_only_what_a_base_consists_of_is_downloaded(hub: Hub, tmp_path: Path) -> None:
-    more = {"pytorch_model.bin": b"x", "modeling.py": b"x", "README.md": b"x", "onnx/model.safetensors": b"x"}
+    more = {"pytorch_model.bin": b"x", "sub/code.py": b"x", "README.md": b"x", "onnx/model.safetensors": b"x"}
     hub.push("tenon-tests/tiny", TINY | more)
     directory = fetch(pin_source("hf://tenon-tests/tiny"), tmp_path)
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == TINY
