@@ -1,0 +1,1 @@
+"""The suite on one machine: what `tenon up` starts, watches and stops."""

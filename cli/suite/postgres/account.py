@@ -1,0 +1,65 @@
+"""Whom Postgres runs as. It refuses to run as root; everybody else runs it as themselves."""
+
+import os
+import pwd
+import sys
+from pathlib import Path
+from typing import Final
+
+from cli.suite.launcher import Identity
+from services.common.errors import DomainError, Reason
+
+DEFAULT_UID: Final = 55432
+"""No entry in /etc/passwd is needed or made for it."""
+
+ROOT: Final = 0
+
+
+def server_identity(data: Path, configured_uid: int) -> Identity | None:
+    """Choose whom the server runs as: None for an ordinary user; for root, whoever owns `data`, else the setting."""
+    if os.geteuid() != ROOT:
+        return None
+    if sys.platform != "linux":
+        raise DomainError(
+            Reason.DATA_DIRECTORY_UNUSABLE,
+            "Postgres does not run as root, and only on Linux can Tenon give it a user of its own. "
+            "Run this command as an ordinary user.",
+        )
+    if data.exists() and (owner := data.stat()).st_uid != ROOT:
+        return Identity(owner.st_uid, owner.st_gid)
+    return Identity(configured_uid, configured_uid)
+
+
+def initdb_identity(server: Identity | None) -> Identity | None:
+    """Choose whom `initdb` runs as: it wants a name for its user, so root lends it one that exists for a second.
+
+    Raises:
+        DomainError: DATA_DIRECTORY_UNUSABLE, if this machine has no user but root.
+    """
+    if server is None or _has_name(server.uid):
+        return server
+    others = [entry for entry in pwd.getpwall() if entry.pw_uid != ROOT]
+    if not others:
+        raise DomainError(
+            Reason.DATA_DIRECTORY_UNUSABLE,
+            "Postgres cannot be set up by root on a machine without any other user in /etc/passwd. "
+            "Add one, for example `nobody`.",
+        )
+    chosen = next((entry for entry in others if entry.pw_name == "nobody"), others[0])
+    return Identity(chosen.pw_uid, chosen.pw_gid)
+
+
+def give(directory: Path, to: Identity) -> None:
+    """Make `to` the owner of `directory` and all that is in it; links are not followed."""
+    for _, folders, files, descriptor in os.fwalk(directory):
+        os.fchown(descriptor, to.uid, to.gid)
+        for name in (*folders, *files):
+            os.chown(name, to.uid, to.gid, dir_fd=descriptor, follow_symlinks=False)
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True

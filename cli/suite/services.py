@@ -1,0 +1,117 @@
+"""The processes of the suite: how each is started, what it is told, and how it shows that it is ready."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from cli.suite.data_directory import DataDirectory
+from cli.suite.leftovers import MARK_VARIABLE
+from cli.suite.ports import LOOPBACK, Address
+from cli.suite.probes import file_exists, grpc_serves, http_ready
+from cli.suite.process import DRAIN_SECONDS, ProcessSpec
+
+POSTGRES: Final = "postgres"
+REGISTRY: Final = "registry"
+TRAINER: Final = "trainer"
+WORKER: Final = "trainer-worker"
+INFERENCE: Final = "inference"
+GATEWAY: Final = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where each server of the suite listens."""
+
+    gateway: Address
+    registry: Address
+    trainer: Address
+    inference: Address
+
+    def as_endpoints(self) -> dict[str, str]:
+        """Answer the content of DIR/run/endpoints.json."""
+        return {
+            "gateway": f"http://{self.gateway}",
+            "registry": str(self.registry),
+            "trainer": str(self.trainer),
+            "inference": str(self.inference),
+        }
+
+
+def addresses(gateway: Address, ports: Sequence[int]) -> Addresses:
+    """Put registry, trainer and inference on these ports of the loopback address."""
+    return Addresses(gateway, *(Address(LOOPBACK, port) for port in ports))
+
+
+def service_processes(directory: DataDirectory, at: Addresses, database_url: str) -> list[ProcessSpec]:
+    """Describe every process but Postgres, on which they depend by name."""
+    environment = _environment(directory, at, database_url)
+    after_registry = (REGISTRY,)
+    return [
+        _grpc_server(REGISTRY, "services.registry", at.registry, environment, (POSTGRES,)),
+        _grpc_server(TRAINER, "services.trainer", at.trainer, environment, after_registry),
+        _worker(directory.run / "worker.ready", environment, after_registry),
+        _grpc_server(INFERENCE, "services.inference", at.inference, environment, after_registry),
+        ProcessSpec(
+            name=GATEWAY,
+            argv=_python("gateway"),
+            env={**environment, "TENON_LISTEN": str(at.gateway)},
+            ready=partial(http_ready, at.gateway),
+            depends_on=(REGISTRY, TRAINER, INFERENCE),
+        ),
+    ]
+
+
+def _grpc_server(
+    name: str, module: str, address: Address, environment: Mapping[str, str], depends_on: tuple[str, ...]
+) -> ProcessSpec:
+    return ProcessSpec(
+        name=name,
+        argv=_python(module),
+        env={**environment, "TENON_LISTEN": str(address)},
+        ready=partial(grpc_serves, address),
+        depends_on=depends_on,
+    )
+
+
+def _worker(ready_file: Path, environment: Mapping[str, str], depends_on: tuple[str, ...]) -> ProcessSpec:
+    async def forget_readiness() -> None:
+        await asyncio.to_thread(ready_file.unlink, missing_ok=True)
+
+    return ProcessSpec(
+        name=WORKER,
+        argv=_python("services.trainer.worker"),
+        env={**environment, "TENON_READY_FILE": str(ready_file)},
+        ready=partial(file_exists, ready_file),
+        depends_on=depends_on,
+        prepare=forget_readiness,
+    )
+
+
+def _python(module: str) -> tuple[str, ...]:
+    # -P: the directory in which somebody types `tenon up` may have a folder called services of its own.
+    return (sys.executable, "-P", "-m", module)
+
+
+def _environment(directory: DataDirectory, at: Addresses, database_url: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        MARK_VARIABLE: directory.mark,
+        "TENON_DATABASE_URL": database_url,
+        "TENON_ARTIFACTS_URL": directory.artifacts.as_uri(),
+        "TENON_CACHE_DIR": str(directory.cache),
+        # One machine, one user: the servers may read what the user can.
+        "TENON_BASE_ROOTS": '["/"]',
+        "TENON_REGISTRY_TARGET": str(at.registry),
+        "TENON_TRAINER_TARGET": str(at.trainer),
+        "TENON_INFERENCE_TARGET": str(at.inference),
+        "TENON_LOG_FORMAT": "json",
+        # A server that drains for as long as the supervisor waits would be killed at the end of it.
+        "TENON_DRAIN_SECONDS": f"{DRAIN_SECONDS - 2:g}",
+    }
