@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.client import Suite, find_suite
+from cli.client import Json, Suite, find_suite
 from cli.output import json_option, print_json, print_table
 from cli.suite.data_directory import default_data_directory
 from services.common.bases.sources import fetch_base, pin_source
@@ -30,23 +30,14 @@ def add(data_dir: Path | None, source: str, base_id: str | None, as_json: bool) 
     SOURCE is a directory, file:///directory, or hf://organisation/name[@revision] of the Hugging Face hub.
     """
     cache = (data_dir or default_data_directory()) / "cache"
-    pinned = pin_source(source)
-    click.echo(f"Reading {pinned} …", err=True)
-    directory = fetch_base([pinned], cache_dir=cache, roots=[Path("/")])
-    fingerprint = fingerprint_base(directory, cache=DigestCache(cache / "digests"), threads=os.cpu_count())
-    body = {
-        "id": base_id or default_id(source),
-        "display_name": display_name(source),
-        "sources": [pinned],
-        "fingerprint_document": json.loads(fingerprint.to_document()),
-    }
     with Suite(find_suite(data_dir)) as suite:
-        registered = suite.post("/v1/base_models", body)
+        registered = register_base(suite, source, base_id or default_id(source), cache)
     if as_json:
         print_json(registered)
     else:
-        click.echo(f"{registered['id']}: {fingerprint.architecture}, {fingerprint.parameter_count:,} parameters")
-        click.echo(f"fingerprint {fingerprint.id}")
+        known = registered["fingerprint"]
+        click.echo(f"{registered['id']}: {known['architecture']}, {int(known['parameter_count']):,} parameters")
+        click.echo(f"fingerprint {known['id']}")
 
 
 @base.command("list")
@@ -70,6 +61,21 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
         for row in rows
     ]
     print_table(shown, columns, empty="No base models yet. Add one: tenon base add hf://Qwen/Qwen2.5-0.5B-Instruct")
+
+
+def register_base(suite: Suite, source: str, base_id: str, cache: Path) -> Json:
+    """Fetch a base, fingerprint its bytes, and register it under an id; gives the registered base model."""
+    pinned = pin_source(source)
+    click.echo(f"Reading {pinned} …", err=True)
+    directory = fetch_base([pinned], cache_dir=cache, roots=[Path("/")])
+    fingerprint = fingerprint_base(directory, cache=DigestCache(cache / "digests"), threads=os.cpu_count())
+    body = {
+        "id": base_id,
+        "display_name": display_name(source),
+        "sources": [pinned],
+        "fingerprint_document": json.loads(fingerprint.to_document()),
+    }
+    return suite.post("/v1/base_models", body)
 
 
 def display_name(source: str) -> str:
