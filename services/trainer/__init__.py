@@ -1,0 +1,1 @@
+"""The trainer: data sets, training jobs, and the workers that run them."""

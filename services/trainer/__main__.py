@@ -1,0 +1,93 @@
+"""The trainer's server: ``python -m services.trainer``. Workers are processes of their own (``worker``)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from services.common.artifacts.connect import connect_store
+from services.common.db import migrate_when_reachable, open_database
+from services.common.rpc.channel import open_channel
+from services.common.rpc.server import Service, serve
+from services.common.telemetry import telemetry
+from services.trainer.dataset_catalog import DatasetCatalog
+from services.trainer.dataset_servicer import DatasetServicer
+from services.trainer.datasets import Limits
+from services.trainer.job_servicer import TrainingJobServicer
+from services.trainer.jobs import Jobs
+from services.trainer.postgres import MIGRATIONS, SCHEMA, PostgresStore
+from services.trainer.queue import JobQueue, keep_recovering
+from services.trainer.settings import TrainerSettings
+from services.trainer.store import EVENTS_CHANNEL
+from services.trainer.wakeups import Wakeups, forward_notifications
+from services.trainer.watch import Watcher
+from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceStub
+from tenon.trainer.v1 import dataset_pb2_grpc, training_job_pb2_grpc
+
+
+async def run(settings: TrainerSettings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    async with (
+        open_database(settings, application_name="tenon-trainer") as database,
+        open_channel(settings.registry_target, max_message_bytes=settings.grpc_max_message_bytes) as registry,
+    ):
+        await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
+        store, artifacts, wakeups = PostgresStore(database), connect_store(settings), Wakeups()
+        queue = JobQueue(store.jobs, store.datasets, settings.job_lease_seconds, settings.job_max_attempts)
+
+        catalog = DatasetCatalog(
+            store=store,
+            artifacts=artifacts,
+            limits=Limits(max_row_bytes=settings.dataset_max_row_bytes),
+            max_bytes=settings.dataset_max_bytes,
+            upload_dir=settings.upload_dir,
+        )
+        jobs = Jobs(store, BaseModelServiceStub(registry))
+        watcher = Watcher(store.jobs, wakeups, settings.watch_reread_seconds)
+
+        async def check_artifacts() -> None:
+            await asyncio.to_thread(artifacts.check)
+
+        async with in_background(
+            forward_notifications(database, EVENTS_CHANNEL, wakeups),
+            keep_recovering(queue, settings.job_lease_seconds / 3),
+        ):
+            await serve(
+                settings,
+                [
+                    Service(
+                        dataset_pb2_grpc.add_DatasetServiceServicer_to_server,
+                        DatasetServicer(catalog),
+                        "tenon.trainer.v1.DatasetService",
+                    ),
+                    Service(
+                        training_job_pb2_grpc.add_TrainingJobServiceServicer_to_server,
+                        TrainingJobServicer(jobs, watcher),
+                        "tenon.trainer.v1.TrainingJobService",
+                    ),
+                ],
+                {"database": database.check, "artifacts": check_artifacts},
+            )
+
+
+@asynccontextmanager
+async def in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run what never ends beside the block, and end it with the block."""
+    tasks = [asyncio.create_task(part) for part in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def main() -> None:
+    """Read the settings and run."""
+    settings = TrainerSettings.load()
+    with telemetry("tenon-trainer", settings):
+        asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The use cases of training jobs, but for following one (see ``watch``)."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from opentelemetry import propagate
+
+from services.common.paging import page_limit
+from services.common.resource_names import ProjectName, TrainingJobName
+from services.trainer import rules
+from services.trainer.admission import JobDraft, admit, check_sequence_length
+from services.trainer.model import JobEvent, TrainingJob
+from services.trainer.once import M, Once
+from services.trainer.pages import next_token, read_position
+from services.trainer.store import Store
+from tenon.registry.v1 import base_model_pb2
+from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceAsyncStub
+
+MAX_EVENTS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """What callers can do with training jobs.
+
+    Attributes:
+        store: where they are kept.
+        base_models: the registry.
+    """
+
+    store: Store
+    base_models: BaseModelServiceAsyncStub
+
+    async def create(self, draft: JobDraft, once: Once[TrainingJob, M]) -> M:
+        """Queue a job.
+
+        Raises:
+            DomainError: INVALID_ARGUMENT; BASE_MODEL_NOT_FOUND; DATASET_NOT_FOUND; TRAINING_JOB_EXISTS;
+                SERVICE_UNAVAILABLE where the registry does not answer; REQUEST_ID_REUSED.
+        """
+        job = await self._admitted(draft)
+        async with self.store.transaction() as transaction:
+            return await once.answer(transaction.requests, lambda: transaction.jobs.create(job))
+
+    async def _admitted(self, draft: JobDraft) -> TrainingJob:
+        admitted = admit(draft, new_id="job-" + secrets.token_hex(8))
+        request = base_model_pb2.GetBaseModelRequest(
+            name=str(admitted.base_model), view=base_model_pb2.BASE_MODEL_VIEW_FULL
+        )
+        base = (await self.base_models.GetBaseModel(request)).base_model
+        check_sequence_length(admitted.hyperparameters, admitted.base_model, base.fingerprint.document)
+        return TrainingJob(
+            name=admitted.name,
+            base_model=admitted.base_model,
+            base_fingerprint_id=base.fingerprint.id,
+            dataset=admitted.dataset,
+            validation_dataset=admitted.validation_dataset,
+            adapter=admitted.adapter,
+            hyperparameters=admitted.hyperparameters,
+            labels=admitted.labels,
+            traceparent=_current_traceparent(),
+        )
+
+    async def get(self, name: TrainingJobName) -> TrainingJob:
+        """Return a job.
+
+        Raises:
+            DomainError: TRAINING_JOB_NOT_FOUND.
+        """
+        return await self.store.jobs.get(name)
+
+    async def page(self, parent: ProjectName, page_size: int, page_token: str) -> tuple[Sequence[TrainingJob], str]:
+        """Return some of a project's jobs, newest first, and the token of the next page.
+
+        Raises:
+            DomainError: INVALID_ARGUMENT.
+        """
+        limit, scope = page_limit(page_size), f"trainingJobs of {parent}"
+        before = read_position(page_token, scope)
+        found = await self.store.jobs.page(parent.project, before=before, limit=limit + 1)
+        return found[:limit], next_token([job.position for job in found], limit, scope)
+
+    async def cancel(self, name: TrainingJobName, once: Once[TrainingJob, M]) -> M:
+        """Ask for a job to stop; one that has ended stays as it is.
+
+        Raises:
+            DomainError: TRAINING_JOB_NOT_FOUND; REQUEST_ID_REUSED.
+        """
+        async with self.store.transaction() as transaction:
+            return await once.answer(transaction.requests, lambda: transaction.jobs.change(name, rules.cancel))
+
+    async def events(
+        self, name: TrainingJobName, page_size: int, page_token: str, *, descending: bool
+    ) -> tuple[Sequence[JobEvent], str]:
+        """Return some of a job's events, and the token of the next page.
+
+        Raises:
+            DomainError: TRAINING_JOB_NOT_FOUND; INVALID_ARGUMENT.
+        """
+        limit, scope = page_limit(page_size, maximum=MAX_EVENTS), f"events of {name}, descending: {descending}"
+        after = read_position(page_token, scope) or 0
+        await self.store.jobs.get(name)
+        found = await self.store.jobs.events(name, after=after, limit=limit + 1, descending=descending)
+        return found[:limit], next_token([event.sequence for event in found], limit, scope)
+
+
+def _current_traceparent() -> str:
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier.get("traceparent", "")

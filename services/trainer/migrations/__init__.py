@@ -1,0 +1,1 @@
+"""The schema ``trainer``, step by step."""

@@ -1,0 +1,133 @@
+-- name: lock_content
+-- Held by uploads between the look at the blob and the row that names it, and by whoever discards the blob.
+SELECT pg_advisory_xact_lock(hashtextextended(%(content)s, 0))
+
+-- name: add_dataset
+INSERT INTO trainer.datasets (project, dataset, display_name, format, size, sha256, statistics)
+VALUES (%(project)s, %(dataset)s, %(display_name)s, %(format)s, %(size)s, %(sha256)s, %(statistics)s)
+RETURNING *
+
+-- name: get_dataset
+SELECT * FROM trainer.datasets WHERE project = %(project)s AND dataset = %(dataset)s
+
+-- name: list_datasets
+SELECT * FROM trainer.datasets
+WHERE project = %(project)s AND (%(before)s::bigint IS NULL OR position < %(before)s)
+ORDER BY position DESC
+LIMIT %(limit)s
+
+-- name: lock_dataset
+-- Waits for jobs that are being created with it, and keeps others from it.
+SELECT * FROM trainer.datasets WHERE project = %(project)s AND dataset = %(dataset)s FOR UPDATE
+
+-- name: find_user_of_dataset
+SELECT job FROM trainer.jobs
+WHERE project = %(project)s
+  AND state IN ('queued', 'running', 'cancelling')
+  AND (dataset = %(dataset)s OR validation_dataset = %(dataset)s)
+LIMIT 1
+
+-- name: remove_dataset
+DELETE FROM trainer.datasets WHERE project = %(project)s AND dataset = %(dataset)s
+
+-- name: find_dataset_of_content
+SELECT 1 FROM trainer.datasets WHERE project = %(project)s AND sha256 = %(sha256)s LIMIT 1
+
+-- name: keep_dataset
+-- Lets other jobs be created with the data set at the same time, but no one delete it.
+SELECT 1 FROM trainer.datasets WHERE project = %(project)s AND dataset = %(dataset)s FOR KEY SHARE
+
+-- name: create_job
+INSERT INTO trainer.jobs (
+  project, job, base_model, base_fingerprint_id, dataset, validation_dataset, adapter, hyperparameters, labels, state,
+  progress, attempt, losses, epoch, batch, revision, last_sequence, traceparent)
+VALUES (
+  %(project)s, %(job)s, %(base_model)s, %(base_fingerprint_id)s, %(dataset)s, %(validation_dataset)s, %(adapter)s,
+  %(hyperparameters)s, %(labels)s, %(state)s, %(progress)s, %(attempt)s, %(losses)s, %(epoch)s, %(batch)s,
+  %(revision)s, %(last_sequence)s, %(traceparent)s)
+ON CONFLICT ON CONSTRAINT jobs_name DO NOTHING
+RETURNING *
+
+-- name: get_job
+SELECT * FROM trainer.jobs WHERE project = %(project)s AND job = %(job)s
+
+-- name: list_jobs
+SELECT * FROM trainer.jobs
+WHERE project = %(project)s AND (%(before)s::bigint IS NULL OR position < %(before)s)
+ORDER BY position DESC
+LIMIT %(limit)s
+
+-- name: lock_job
+SELECT * FROM trainer.jobs WHERE project = %(project)s AND job = %(job)s FOR UPDATE
+
+-- name: lock_oldest_queued
+-- A job that was given back keeps its place. Rows that another worker is just taking are passed over.
+SELECT * FROM trainer.jobs WHERE state = 'queued' ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED
+
+-- name: lock_expired
+-- While Postgres was down nobody could renew a lease, so none counts as run out until it has been up for a while.
+SELECT * FROM trainer.jobs
+WHERE state IN ('running', 'cancelling')
+  AND lease_expires < now()
+  AND pg_postmaster_start_time() + make_interval(secs => %(grace_seconds)s) < now()
+ORDER BY position
+LIMIT 1
+FOR UPDATE SKIP LOCKED
+
+-- name: save_job
+UPDATE trainer.jobs SET
+  hyperparameters = %(hyperparameters)s,
+  state = %(state)s,
+  progress = %(progress)s,
+  adapter_version = %(adapter_version)s,
+  error = %(error)s,
+  attempt = %(attempt)s,
+  losses = %(losses)s,
+  epoch = %(epoch)s,
+  worker = %(worker)s,
+  batch = %(batch)s,
+  revision = %(revision)s,
+  last_sequence = %(last_sequence)s,
+  start_time = CASE WHEN %(state)s = 'running' THEN coalesce(start_time, now()) ELSE start_time END,
+  end_time = CASE WHEN %(final)s THEN coalesce(end_time, now()) END,
+  lease_expires = CASE
+    WHEN %(worker)s::text IS NULL THEN NULL
+    WHEN %(lease_seconds)s::float8 IS NULL THEN lease_expires
+    ELSE now() + make_interval(secs => %(lease_seconds)s)
+  END
+WHERE position = %(position)s
+RETURNING *
+
+-- name: save_manifest
+INSERT INTO trainer.job_manifests (job_position, manifest) VALUES (%(position)s, %(manifest)s)
+ON CONFLICT (job_position) DO UPDATE SET manifest = excluded.manifest
+
+-- name: get_manifest
+SELECT manifest
+FROM trainer.jobs LEFT JOIN trainer.job_manifests ON job_position = position
+WHERE project = %(project)s AND job = %(job)s
+
+-- name: add_events
+-- The job's row is locked by whoever calls this, so that numbers are neither skipped nor given twice.
+INSERT INTO trainer.job_events (job_position, sequence, kind, body)
+SELECT %(position)s, %(after)s + place, kind, body
+FROM unnest(%(kinds)s::text[], %(bodies)s::jsonb[]) WITH ORDINALITY AS event (kind, body, place)
+
+-- name: list_events
+SELECT sequence, time, kind, body
+FROM trainer.job_events
+WHERE job_position = (SELECT position FROM trainer.jobs WHERE project = %(project)s AND job = %(job)s)
+  AND sequence > %(after)s
+ORDER BY sequence
+LIMIT %(limit)s
+
+-- name: list_events_descending
+SELECT sequence, time, kind, body
+FROM trainer.job_events
+WHERE job_position = (SELECT position FROM trainer.jobs WHERE project = %(project)s AND job = %(job)s)
+  AND (%(after)s = 0 OR sequence < %(after)s)
+ORDER BY sequence DESC
+LIMIT %(limit)s
+
+-- name: notify
+SELECT pg_notify(%(channel)s, %(payload)s)

@@ -1,0 +1,95 @@
+"""The queue as workers see it: take a job, hold it, tell what happens, end it."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from services.common.errors import DomainError
+from services.common.resource_names import AdapterVersionName
+from services.trainer import rules
+from services.trainer.model import Batch, Claim, JobError, JobState, Lease, TrainingJob
+from services.trainer.store import DatasetStore, JobStore
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JobQueue:
+    """Leases on jobs.
+
+    Every method that takes a lease raises LEASE_LOST once the job has changed hands, and nothing is written then.
+
+    Attributes:
+        jobs: where jobs are kept.
+        datasets: where their data sets are kept.
+        lease_seconds: how long a worker may be silent before it counts as lost.
+        max_losses: after so many lost workers the job fails.
+    """
+
+    jobs: JobStore
+    datasets: DatasetStore
+    lease_seconds: float
+    max_losses: int
+
+    async def claim(self, worker: str) -> Claim | None:
+        """Take the oldest queued job; None if there is none."""
+        job = await self.jobs.change_oldest_queued(rules.claim(worker, self.lease_seconds))
+        if job is None:
+            return None
+        validation = await self.datasets.get(job.validation_dataset) if job.validation_dataset else None
+        return Claim(
+            job,
+            Lease(job.name, job.epoch),
+            await self.datasets.get(job.dataset),
+            validation,
+            await self.jobs.manifest(job.name),
+        )
+
+    async def recover(self) -> list[TrainingJob]:
+        """Take every job from a worker that was not heard of: back to the queue, or to its end."""
+        recovered: list[TrainingJob] = []
+        rule = rules.lose(self.max_losses)
+        while job := await self.jobs.change_expired(rule, grace_seconds=self.lease_seconds):
+            log.warning("worker lost", training_job=str(job.name), attempt=job.attempt, state=job.state)
+            recovered.append(job)
+        return recovered
+
+    async def heartbeat(self, lease: Lease) -> JobState:
+        """Renew a lease and return the job's state: CANCELLING asks the worker to stop."""
+        job = await self.jobs.change(lease.name, rules.heartbeat(lease, self.lease_seconds))
+        return job.state
+
+    async def append(self, lease: Lease, batch: Batch) -> None:
+        """Write what happened; a batch written before is not written again."""
+        await self.jobs.change(lease.name, rules.append(lease, batch))
+
+    async def keep_manifest(self, lease: Lease, manifest: bytes) -> None:
+        """Keep the bytes that name the version about to be published."""
+        await self.jobs.change(lease.name, rules.keep_manifest(lease, manifest))
+
+    async def succeed(self, lease: Lease, version: AdapterVersionName) -> None:
+        """End a job whose version is READY."""
+        await self.jobs.change(lease.name, rules.succeed(lease, version))
+
+    async def fail(self, lease: Lease, error: JobError) -> None:
+        """End a job that cannot succeed."""
+        await self.jobs.change(lease.name, rules.fail(lease, error))
+
+    async def confirm_cancellation(self, lease: Lease) -> None:
+        """End a job whose training has stopped on request."""
+        await self.jobs.change(lease.name, rules.confirm_cancellation(lease))
+
+    async def give_back(self, lease: Lease) -> None:
+        """Let another worker have the job at once."""
+        await self.jobs.change(lease.name, rules.give_back(lease))
+
+
+async def keep_recovering(queue: JobQueue, interval_seconds: float) -> None:
+    """Recover jobs of lost workers again and again, for ever; a database that is down is waited for."""
+    while True:
+        try:
+            await queue.recover()
+        except DomainError as error:
+            log.warning("cannot look after leases", reason=error.reason)
+        await asyncio.sleep(interval_seconds)

@@ -1,0 +1,51 @@
+"""Settings of the trainer's two processes: the server and the worker."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.common.settings import (
+    MIB,
+    ArtifactSettings,
+    BaseFilesSettings,
+    CommonSettings,
+    DatabaseSettings,
+    RegistryClientSettings,
+    ServerSettings,
+)
+
+
+class QueueSettings(CommonSettings):
+    """How workers hold jobs."""
+
+    job_lease_seconds: float = Field(
+        30.0, ge=0.2, description="How long a worker may be silent before its job goes to another one."
+    )
+    job_max_attempts: int = Field(3, ge=1, le=100, description="A job fails when so many workers were lost with it.")
+
+
+class TrainerSettings(ServerSettings, DatabaseSettings, ArtifactSettings, RegistryClientSettings, QueueSettings):
+    """What ``python -m services.trainer`` understands."""
+
+    dataset_max_bytes: int = Field(2048 * MIB, ge=1, description="Largest data set accepted, in bytes.")
+    dataset_max_row_bytes: int = Field(8 * MIB, ge=1, description="Longest row of a data set accepted, in bytes.")
+    upload_dir: Path | None = Field(
+        None, description="Where uploads lie while they are checked; unset: the system's temporary directory."
+    )
+    watch_reread_seconds: float = Field(
+        5.0, gt=0, description="How often a watch looks for news by itself, and sends a heartbeat if there is none."
+    )
+
+
+class WorkerSettings(DatabaseSettings, ArtifactSettings, RegistryClientSettings, BaseFilesSettings, QueueSettings):
+    """What ``python -m services.trainer.worker`` understands."""
+
+    worker_poll_seconds: float = Field(
+        2.0, gt=0, le=60, description="How often a worker looks for jobs and cancellations when nothing wakes it."
+    )
+    worker_stop_seconds: float = Field(
+        10.0, ge=0, description="How long a training process may take to end before it is killed."
+    )
+    worker_flush_seconds: float = Field(0.5, gt=0, le=60, description="How often training metrics are written.")
+    worker_threads: int | None = Field(None, ge=1, description="CPU threads of a training process; unset: all cores.")
+    ready_file: Path | None = Field(None, description="Written once the process works; for its supervisor.")
