@@ -79,7 +79,7 @@ def load_base(
 
     Raises:
         DomainError: BASE_NOT_SUPPORTED for an architecture or format that cannot be loaded without remote code;
-            BASE_FILES_INCONSISTENT where tensors are missing, left over or of the wrong shape.
+            BASE_FILES_INCONSISTENT where tensors are missing, left over or of the wrong shape; OUT_OF_MEMORY.
     """
     text: BaseText = load_text(opened)
     model = load_model(opened, dtype=dtype, device=device)
@@ -97,15 +97,20 @@ def load_model(opened: OpenBase, *, dtype: torch.dtype, device: torch.device | s
         with _BUILDING:
             # Typed as the model alone, which it is without output_loading_info.
             loaded: Any = architecture.from_pretrained(
-                None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True
+                None,
+                config=config,
+                state_dict=tensors,
+                dtype=dtype,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported instead of raised, and refused below
             )
-    except RuntimeError as error:  # shapes that do not fit, told at length
-        raise _inconsistent(str(error).splitlines()[0]) from None
+    except (RuntimeError, MemoryError) as error:
+        raise _failed(error) from None
     opened.check_unchanged()
     model: PreTrainedModel = loaded[0]
     _check_complete(loaded[1])
     model.requires_grad_(requires_grad=False)
-    model.eval().to(device)
+    model.to(device)  # type: ignore[arg-type]  # the stub of this decorated method takes self for device
     return model
 
 
@@ -192,6 +197,16 @@ class _Stored:
         if not self._view.nbytes:
             return torch.empty(self._shape, dtype=self._dtype)[index]
         return torch.frombuffer(bytearray(self._view), dtype=self._dtype).reshape(self._shape)[index]
+
+
+def _failed(error: Exception) -> DomainError:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+        return DomainError(
+            Reason.OUT_OF_MEMORY,
+            "There is not enough memory to load the base. Free some, then try again.",
+            retry_after=5.0,
+        )
+    return _inconsistent(str(error).splitlines()[0] if str(error) else type(error).__name__)
 
 
 def _not_supported(why: str) -> DomainError:
