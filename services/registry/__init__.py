@@ -1,0 +1,1 @@
+"""The registry: base models, adapters, their versions and aliases (tenon.registry.v1)."""

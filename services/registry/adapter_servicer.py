@@ -1,0 +1,138 @@
+"""tenon.registry.v1.AdapterService."""
+
+# ruff: noqa: N802 - gRPC calls methods by the names of the contract.
+
+from services.common.artifacts.store import ArtifactStore
+from services.common.resource_names import (
+    AdapterName,
+    AdapterVersionName,
+    AliasName,
+    ProjectName,
+    check_slug,
+    parse_adapter_reference,
+)
+from services.common.rpc.interceptors import Context
+from services.registry import adapters, aliases, convert, versions
+from services.registry.failures import invalid
+from services.registry.mutation import mutate
+from services.registry.store import RegistryStore, RegistryTransaction
+from tenon.registry.v1 import adapter_pb2 as pb
+from tenon.registry.v1 import adapter_pb2_grpc
+
+
+class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
+    """Keeps adapters, versions and aliases; status codes as in adapter.proto."""
+
+    def __init__(self, store: RegistryStore, artifacts: ArtifactStore) -> None:
+        """Keep records in one store; look for files in the other."""
+        self._store = store
+        self._artifacts = artifacts
+
+    async def CreateAdapter(self, request: pb.CreateAdapterRequest, _: Context) -> pb.CreateAdapterResponse:
+        """See adapter.proto."""
+        parent = ProjectName.parse(request.parent, "parent")
+        name = AdapterName(parent.project, check_slug(request.adapter_id, "adapter_id"))
+
+        async def create(transaction: RegistryTransaction) -> pb.CreateAdapterResponse:
+            sent = request.adapter
+            adapter = await adapters.create(transaction, name, sent.display_name, sent.description)
+            return pb.CreateAdapterResponse(adapter=convert.adapter(adapter))
+
+        return await mutate(self._store, parent.project, request, pb.CreateAdapterResponse, create)
+
+    async def GetAdapter(self, request: pb.GetAdapterRequest, _: Context) -> pb.GetAdapterResponse:
+        """See adapter.proto."""
+        name = AdapterName.parse(request.name)
+        async with self._store.transaction() as transaction:
+            return pb.GetAdapterResponse(adapter=convert.adapter(await adapters.get(transaction, name)))
+
+    async def ListAdapters(self, request: pb.ListAdaptersRequest, _: Context) -> pb.ListAdaptersResponse:
+        """See adapter.proto."""
+        parent = ProjectName.parse(request.parent, "parent")
+        async with self._store.transaction() as transaction:
+            page = await adapters.list_page(transaction, parent, convert.page_request(request))
+        return pb.ListAdaptersResponse(adapters=map(convert.adapter, page.items), next_page_token=page.next_token)
+
+    async def CreateAdapterVersion(
+        self, request: pb.CreateAdapterVersionRequest, _: Context
+    ) -> pb.CreateAdapterVersionResponse:
+        """See adapter.proto."""
+        parent = AdapterName.parse(request.parent, "parent")
+        new = await versions.read_manifest(parent, request.manifest)
+
+        async def create(transaction: RegistryTransaction) -> pb.CreateAdapterVersionResponse:
+            version = await versions.create(transaction, new)
+            return pb.CreateAdapterVersionResponse(adapter_version=convert.version(version))
+
+        return await mutate(self._store, parent.project, request, pb.CreateAdapterVersionResponse, create)
+
+    async def FinalizeAdapterVersion(
+        self, request: pb.FinalizeAdapterVersionRequest, _: Context
+    ) -> pb.FinalizeAdapterVersionResponse:
+        """See adapter.proto."""
+        name = AdapterVersionName.parse(request.name)
+        await versions.check_files(self._store, self._artifacts, name)
+
+        async def make_ready(transaction: RegistryTransaction) -> pb.FinalizeAdapterVersionResponse:
+            version = await versions.make_ready(transaction, name)
+            return pb.FinalizeAdapterVersionResponse(adapter_version=convert.version(version))
+
+        return await mutate(self._store, name.project, request, pb.FinalizeAdapterVersionResponse, make_ready)
+
+    async def GetAdapterVersion(self, request: pb.GetAdapterVersionRequest, _: Context) -> pb.GetAdapterVersionResponse:
+        """See adapter.proto."""
+        name = AdapterVersionName.parse(request.name)
+        async with self._store.transaction() as transaction:
+            version = await versions.get(transaction, name)
+        return pb.GetAdapterVersionResponse(adapter_version=convert.version(version))
+
+    async def ListAdapterVersions(
+        self, request: pb.ListAdapterVersionsRequest, _: Context
+    ) -> pb.ListAdapterVersionsResponse:
+        """See adapter.proto."""
+        parent = AdapterName.parse(request.parent, "parent")
+        async with self._store.transaction() as transaction:
+            page = await versions.list_page(transaction, parent, convert.page_request(request))
+        return pb.ListAdapterVersionsResponse(
+            adapter_versions=map(convert.version, page.items), next_page_token=page.next_token
+        )
+
+    async def UpdateAlias(self, request: pb.UpdateAliasRequest, _: Context) -> pb.UpdateAliasResponse:
+        """See adapter.proto."""
+        name = AliasName.parse(request.alias.name, "alias.name")
+        target = AdapterVersionName.parse(request.alias.version, "alias.version")
+        if set(request.update_mask.paths) - {"version"}:
+            paths = ", ".join(request.update_mask.paths)[:200]
+            raise invalid("update_mask", f"update_mask is {paths!r}; only `version` can be updated.")
+
+        async def move(transaction: RegistryTransaction) -> pb.UpdateAliasResponse:
+            alias = await aliases.move(
+                transaction, name, target, expected=request.alias.etag, create=request.allow_missing
+            )
+            return pb.UpdateAliasResponse(alias=convert.alias(alias))
+
+        return await mutate(self._store, name.project, request, pb.UpdateAliasResponse, move)
+
+    async def ListAliases(self, request: pb.ListAliasesRequest, _: Context) -> pb.ListAliasesResponse:
+        """See adapter.proto."""
+        parent = AdapterName.parse(request.parent, "parent")
+        async with self._store.transaction() as transaction:
+            page = await aliases.list_page(transaction, parent, convert.page_request(request))
+        return pb.ListAliasesResponse(aliases=map(convert.alias, page.items), next_page_token=page.next_token)
+
+    async def DeleteAlias(self, request: pb.DeleteAliasRequest, _: Context) -> pb.DeleteAliasResponse:
+        """See adapter.proto."""
+        name = AliasName.parse(request.name)
+
+        async def delete(transaction: RegistryTransaction) -> pb.DeleteAliasResponse:
+            await aliases.delete(transaction, name, expected=request.etag)
+            return pb.DeleteAliasResponse()
+
+        return await mutate(self._store, name.project, request, pb.DeleteAliasResponse, delete)
+
+    async def ResolveAdapter(self, request: pb.ResolveAdapterRequest, _: Context) -> pb.ResolveAdapterResponse:
+        """See adapter.proto."""
+        name = parse_adapter_reference(request.name)
+        async with self._store.transaction() as transaction:
+            version = await aliases.resolve(transaction, name)
+        return pb.ResolveAdapterResponse(adapter_version=convert.version(version))

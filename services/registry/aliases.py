@@ -1,0 +1,99 @@
+"""Aliases: names that point at READY versions, moved only as their etag allows."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from services.common.resource_names import AdapterName, AdapterVersionName, AliasName
+from services.registry import adapters, failures, versions
+from services.registry.model import AdapterVersion, Alias, etag
+from services.registry.pages import Page, PageRequest, read_page
+from services.registry.store import RegistryTransaction
+
+LATEST: Final = "latest"
+"""The alias that an adapter's own name stands for."""
+
+
+async def move(
+    transaction: RegistryTransaction, name: AliasName, target: AdapterVersionName, *, expected: str, create: bool
+) -> Alias:
+    """Point an alias at a version; an alias that points there already stays as it is.
+
+    Args:
+        transaction: of the registry.
+        name: the alias.
+        target: a READY version of the same adapter.
+        expected: the etag that the alias must have; empty for any.
+        create: make the alias where there is none.
+
+    Raises:
+        DomainError: ADAPTER_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; ALIAS_NOT_FOUND; ADAPTER_VERSION_NOT_READY;
+            ETAG_MISMATCH; INVALID_ARGUMENT: the version is another adapter's.
+    """
+    adapter = AdapterName(name.project, name.adapter)
+    if AdapterName(target.project, target.adapter) != adapter:
+        raise failures.invalid("alias.version", f"{target} is not a version of {adapter}, so its alias cannot name it.")
+    await adapters.lock(transaction, adapter)
+    await versions.get_ready(transaction, target)
+    current = await transaction.find_alias(name)
+    if current is None and not create:
+        raise failures.alias_not_found(name)
+    _check_etag(name, expected, current)
+    if current is not None and current.version == target:
+        return current
+    moved = await transaction.put_alias(name, target)
+    await transaction.touch_adapter(adapter)
+    return moved
+
+
+async def delete(transaction: RegistryTransaction, name: AliasName, *, expected: str) -> None:
+    """Remove an alias; its version stays.
+
+    Raises:
+        DomainError: ALIAS_NOT_FOUND; ETAG_MISMATCH.
+    """
+    adapter = AdapterName(name.project, name.adapter)
+    await transaction.lock_adapter(adapter)
+    current = await transaction.find_alias(name)
+    if current is None:
+        raise failures.alias_not_found(name)
+    _check_etag(name, expected, current)
+    await transaction.delete_alias(name)
+    await transaction.touch_adapter(adapter)
+
+
+async def list_page(transaction: RegistryTransaction, parent: AdapterName, page: PageRequest) -> Page[Alias]:
+    """List an adapter's aliases by id.
+
+    Raises:
+        DomainError: ADAPTER_NOT_FOUND; INVALID_ARGUMENT.
+    """
+    await adapters.get(transaction, parent)
+
+    async def fetch(after: str, limit: int) -> Sequence[Alias]:
+        return await transaction.list_aliases(parent, after=after, limit=limit)
+
+    return await read_page(page, f"{parent}/aliases", fetch, lambda item: item.name.alias)
+
+
+async def resolve(
+    transaction: RegistryTransaction, name: AdapterName | AdapterVersionName | AliasName
+) -> AdapterVersion:
+    """Find the READY version behind an adapter (its alias `latest`), an alias or a version.
+
+    Raises:
+        DomainError: ADAPTER_NOT_FOUND; ALIAS_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; ADAPTER_VERSION_NOT_READY.
+    """
+    if isinstance(name, AdapterVersionName):
+        return await versions.get_ready(transaction, name)
+    alias = name if isinstance(name, AliasName) else AliasName(name.project, name.adapter, LATEST)
+    await adapters.get(transaction, AdapterName(alias.project, alias.adapter))
+    found = await transaction.find_alias(alias)
+    if found is None:
+        raise failures.alias_not_found(alias)
+    return await versions.get_ready(transaction, found.version)
+
+
+def _check_etag(name: AliasName, expected: str, current: Alias | None) -> None:
+    actual = etag(current.revision) if current else None
+    if expected and expected != actual:
+        raise failures.etag_mismatch(name, expected, actual)

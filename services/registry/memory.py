@@ -1,0 +1,198 @@
+"""The registry's storage in memory, for tests: one transaction at a time, on a copy that replaces the original."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TypeVar
+from uuid import UUID
+
+from services.common.idempotency import MemoryRequestLog, RequestLog
+from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
+from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel, NewBaseModel, NewVersion
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Tables:
+    base_models: dict[BaseModelName, BaseModel] = field(default_factory=dict)
+    adapters: dict[AdapterName, Adapter] = field(default_factory=dict)
+    versions: dict[AdapterVersionName, AdapterVersion] = field(default_factory=dict)
+    aliases: dict[AliasName, Alias] = field(default_factory=dict)
+    requests: dict[tuple[str, str, UUID], tuple[str, bytes]] = field(default_factory=dict)
+    counter: int = 0
+
+    def copy(self) -> "_Tables":
+        return _Tables(
+            dict(self.base_models),
+            dict(self.adapters),
+            dict(self.versions),
+            dict(self.aliases),
+            dict(self.requests),
+            self.counter,
+        )
+
+
+class MemoryRegistryStore:
+    """See `RegistryStore`."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._tables = _Tables()
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["MemoryTransaction"]:
+        """See `RegistryStore.transaction`."""
+        async with self._turn:
+            tables = self._tables.copy()
+            yield MemoryTransaction(tables)
+            self._tables = tables
+
+
+class MemoryTransaction:
+    """See `RegistryTransaction`."""
+
+    def __init__(self, tables: _Tables) -> None:
+        """Work on tables that nobody else has."""
+        self._tables = tables
+        self._now = datetime.now(UTC)
+
+    @property
+    def requests(self) -> RequestLog:
+        """See `RegistryTransaction.requests`."""
+        return MemoryRequestLog(self._tables.requests)
+
+    async def insert_base_model(self, new: NewBaseModel) -> BaseModel | None:
+        """See `RegistryTransaction.insert_base_model`."""
+        if new.name in self._tables.base_models:
+            return None
+        base_model = BaseModel(
+            new.name,
+            new.display_name,
+            new.fingerprint,
+            new.document,
+            new.sources,
+            self._next(),
+            self._now,
+            self._now,
+        )
+        self._tables.base_models[new.name] = base_model
+        return replace(base_model, document=b"")
+
+    async def find_base_model(self, name: BaseModelName, *, document: bool = False) -> BaseModel | None:
+        """See `RegistryTransaction.find_base_model`."""
+        found = self._tables.base_models.get(name)
+        return found if found is None or document else replace(found, document=b"")
+
+    async def lock_base_model(self, name: BaseModelName) -> BaseModel | None:
+        """See `RegistryTransaction.lock_base_model`."""
+        return await self.find_base_model(name)
+
+    async def set_sources(self, name: BaseModelName, sources: Sequence[str]) -> BaseModel:
+        """See `RegistryTransaction.set_sources`."""
+        changed = replace(
+            self._tables.base_models[name], sources=tuple(sources), revision=self._next(), update_time=self._now
+        )
+        self._tables.base_models[name] = changed
+        return replace(changed, document=b"")
+
+    async def list_base_models(self, *, after: str, limit: int, fingerprint_id: str = "") -> Sequence[BaseModel]:
+        """See `RegistryTransaction.list_base_models`."""
+        found = [
+            (name.base_model, replace(base_model, document=b""))
+            for name, base_model in self._tables.base_models.items()
+            if not fingerprint_id or base_model.fingerprint.id == fingerprint_id
+        ]
+        return _above(found, after, limit)
+
+    async def insert_adapter(self, name: AdapterName, display_name: str, description: str) -> Adapter | None:
+        """See `RegistryTransaction.insert_adapter`."""
+        if name in self._tables.adapters:
+            return None
+        adapter = Adapter(name, display_name, description, self._next(), self._now, self._now)
+        self._tables.adapters[name] = adapter
+        return adapter
+
+    async def find_adapter(self, name: AdapterName) -> Adapter | None:
+        """See `RegistryTransaction.find_adapter`."""
+        return self._tables.adapters.get(name)
+
+    async def lock_adapter(self, name: AdapterName) -> Adapter | None:
+        """See `RegistryTransaction.lock_adapter`."""
+        return self._tables.adapters.get(name)
+
+    async def touch_adapter(self, name: AdapterName) -> None:
+        """See `RegistryTransaction.touch_adapter`."""
+        self._tables.adapters[name] = replace(self._tables.adapters[name], revision=self._next(), update_time=self._now)
+
+    async def list_adapters(self, project: str, *, after: str, limit: int) -> Sequence[Adapter]:
+        """See `RegistryTransaction.list_adapters`."""
+        found = [(name.adapter, adapter) for name, adapter in self._tables.adapters.items() if name.project == project]
+        return _above(found, after, limit)
+
+    async def insert_version(self, new: NewVersion) -> AdapterVersion:
+        """See `RegistryTransaction.insert_version`."""
+        version = AdapterVersion(
+            name=new.name,
+            manifest=new.manifest,
+            base_model=new.base_model,
+            base_fingerprint_id=new.trained_on.id,
+            training_job=new.training_job,
+            files=new.files,
+            number=self._next(),
+            create_time=self._now,
+            ready_time=None,
+        )
+        self._tables.versions[new.name] = version
+        return version
+
+    async def find_version(self, name: AdapterVersionName) -> AdapterVersion | None:
+        """See `RegistryTransaction.find_version`."""
+        return self._tables.versions.get(name)
+
+    async def make_ready(self, name: AdapterVersionName) -> AdapterVersion:
+        """See `RegistryTransaction.make_ready`."""
+        self._tables.versions[name] = replace(self._tables.versions[name], ready_time=self._now)
+        return self._tables.versions[name]
+
+    async def list_versions(self, adapter: AdapterName, *, before: int, limit: int) -> Sequence[AdapterVersion]:
+        """See `RegistryTransaction.list_versions`."""
+        found = [
+            replace(version, manifest=b"")
+            for name, version in self._tables.versions.items()
+            if AdapterName(name.project, name.adapter) == adapter and version.number < before
+        ]
+        return sorted(found, key=lambda version: -version.number)[:limit]
+
+    async def find_alias(self, name: AliasName) -> Alias | None:
+        """See `RegistryTransaction.find_alias`."""
+        return self._tables.aliases.get(name)
+
+    async def put_alias(self, name: AliasName, version: AdapterVersionName) -> Alias:
+        """See `RegistryTransaction.put_alias`."""
+        self._tables.aliases[name] = Alias(name, version, self._next(), self._now)
+        return self._tables.aliases[name]
+
+    async def delete_alias(self, name: AliasName) -> None:
+        """See `RegistryTransaction.delete_alias`."""
+        self._tables.aliases.pop(name, None)
+
+    async def list_aliases(self, adapter: AdapterName, *, after: str, limit: int) -> Sequence[Alias]:
+        """See `RegistryTransaction.list_aliases`."""
+        found = [
+            (name.alias, alias)
+            for name, alias in self._tables.aliases.items()
+            if AdapterName(name.project, name.adapter) == adapter
+        ]
+        return _above(found, after, limit)
+
+    def _next(self) -> int:
+        self._tables.counter += 1
+        return self._tables.counter
+
+
+def _above(found: Iterable[tuple[str, T]], after: str, limit: int) -> Sequence[T]:
+    return [item for key, item in sorted(found, key=lambda pair: pair[0]) if key > after][:limit]

@@ -1,0 +1,1 @@
+"""The registry's schema in Postgres, step by step."""

@@ -1,0 +1,156 @@
+"""What the registry keeps, as frozen values."""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.common.identity import FingerprintSummary
+from services.common.manifest import ManifestFile
+from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
+
+
+class VersionState(enum.Enum):
+    """Whether a version can be used. It only ever goes from PENDING to READY."""
+
+    PENDING = "PENDING"
+    READY = "READY"
+
+
+@dataclass(frozen=True, slots=True)
+class NewBaseModel:
+    """A base model as it arrives, checked.
+
+    Attributes:
+        name: what it is called from now on.
+        display_name: free text.
+        fingerprint: follows from the document.
+        document: canonical JSON of the whole fingerprint.
+        sources: where its files can be had, best first, each once.
+    """
+
+    name: BaseModelName
+    display_name: str
+    fingerprint: FingerprintSummary
+    document: bytes
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A registered base model.
+
+    Attributes:
+        name: `baseModels/{id}`.
+        display_name: free text.
+        fingerprint: what it is.
+        document: canonical JSON of the whole fingerprint; empty where it was not asked for.
+        sources: where its files can be had, best first.
+        revision: another one after every change, never used twice.
+        create_time: when it was registered.
+        update_time: when it was last changed.
+    """
+
+    name: BaseModelName
+    display_name: str
+    fingerprint: FingerprintSummary
+    document: bytes
+    sources: tuple[str, ...]
+    revision: int
+    create_time: datetime
+    update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A named line of versions.
+
+    Attributes:
+        name: `projects/{project}/adapters/{id}`.
+        display_name: free text.
+        description: free text.
+        revision: another one after every change of it, its versions or its aliases, never used twice.
+        create_time: when it was created.
+        update_time: when it, its versions or its aliases last changed.
+    """
+
+    name: AdapterName
+    display_name: str
+    description: str
+    revision: int
+    create_time: datetime
+    update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A version as it arrives, its manifest parsed.
+
+    Attributes:
+        name: ends in the SHA-256 of the manifest.
+        manifest: its bytes.
+        base_model: the base model it was trained on.
+        trained_on: what that base was.
+        training_job: the job that made it, or empty.
+        files: what the manifest names.
+    """
+
+    name: AdapterVersionName
+    manifest: bytes
+    base_model: BaseModelName
+    trained_on: FingerprintSummary
+    training_job: str
+    files: tuple[ManifestFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterVersion:
+    """A recorded version; all but its state is immutable.
+
+    Attributes:
+        name: ends in the SHA-256 of the manifest.
+        manifest: its bytes; empty in lists.
+        base_model: the base model it was trained on, by its name then.
+        base_fingerprint_id: that base's fingerprint.
+        training_job: the job that made it, or empty.
+        files: what the manifest names.
+        number: grows with every version; newer ones have larger ones.
+        create_time: when the manifest arrived.
+        ready_time: when every file was found in the store; None until then.
+    """
+
+    name: AdapterVersionName
+    manifest: bytes
+    base_model: BaseModelName
+    base_fingerprint_id: str
+    training_job: str
+    files: tuple[ManifestFile, ...]
+    number: int
+    create_time: datetime
+    ready_time: datetime | None
+
+    @property
+    def state(self) -> VersionState:
+        """PENDING until `ready_time`."""
+        return VersionState.PENDING if self.ready_time is None else VersionState.READY
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name that points at a READY version of its adapter.
+
+    Attributes:
+        name: `projects/{project}/adapters/{adapter}/aliases/{id}`.
+        version: where it points.
+        revision: another one after every move, never used twice.
+        update_time: when it was last moved.
+    """
+
+    name: AliasName
+    version: AdapterVersionName
+    revision: int
+    update_time: datetime
+
+
+def etag(revision: int) -> str:
+    """Return the strong entity tag of a revision (RFC 9110, section 8.8.3)."""
+    return f'"{revision:x}"'

@@ -1,0 +1,212 @@
+"""The registry's storage in Postgres, schema `registry`."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+from psycopg.sql import SQL
+from psycopg.types.json import Json
+
+from services.common.db import Connection, Database, load_queries
+from services.common.idempotency import PostgresRequestLog, RequestLog
+from services.common.identity import FingerprintSummary
+from services.common.manifest import ManifestFile
+from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
+from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel, NewBaseModel, NewVersion
+
+SCHEMA = "registry"
+MIGRATIONS = "services.registry.migrations"
+
+Row = dict[str, Any]
+
+
+class PostgresRegistryStore:
+    """See `RegistryStore`."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep everything in a database that is migrated."""
+        self._database = database
+        self._queries = load_queries("services.registry")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
+        """See `RegistryStore.transaction`."""
+        async with self._database.transaction() as connection:
+            yield PostgresTransaction(connection, self._queries)
+
+
+class PostgresTransaction:
+    """See `RegistryTransaction`."""
+
+    def __init__(self, connection: Connection, queries: Mapping[str, SQL]) -> None:
+        """Work on the connection of one transaction."""
+        self._connection = connection
+        self._queries = queries
+
+    @property
+    def requests(self) -> RequestLog:
+        """See `RegistryTransaction.requests`."""
+        return PostgresRequestLog(self._connection, SCHEMA)
+
+    async def insert_base_model(self, new: NewBaseModel) -> BaseModel | None:
+        """See `RegistryTransaction.insert_base_model`."""
+        row = await self._one(
+            "insert_base_model",
+            base_model=new.name.base_model,
+            display_name=new.display_name,
+            fingerprint_id=new.fingerprint.id,
+            fingerprint=Json(new.fingerprint.summary()),
+            document=new.document,
+            sources=list(new.sources),
+        )
+        return _base_model(row) if row else None
+
+    async def find_base_model(self, name: BaseModelName, *, document: bool = False) -> BaseModel | None:
+        """See `RegistryTransaction.find_base_model`."""
+        row = await self._one("find_base_model", **asdict(name), document=document)
+        return _base_model(row) if row else None
+
+    async def lock_base_model(self, name: BaseModelName) -> BaseModel | None:
+        """See `RegistryTransaction.lock_base_model`."""
+        row = await self._one("lock_base_model", **asdict(name))
+        return _base_model(row) if row else None
+
+    async def set_sources(self, name: BaseModelName, sources: Sequence[str]) -> BaseModel:
+        """See `RegistryTransaction.set_sources`."""
+        return _base_model(await self._same("set_sources", **asdict(name), sources=list(sources)))
+
+    async def list_base_models(self, *, after: str, limit: int, fingerprint_id: str = "") -> Sequence[BaseModel]:
+        """See `RegistryTransaction.list_base_models`."""
+        query = "list_base_models_of_fingerprint" if fingerprint_id else "list_base_models"
+        rows = await self._all(query, after=after, limit=limit, fingerprint_id=fingerprint_id)
+        return [_base_model(row) for row in rows]
+
+    async def insert_adapter(self, name: AdapterName, display_name: str, description: str) -> Adapter | None:
+        """See `RegistryTransaction.insert_adapter`."""
+        row = await self._one("insert_adapter", **asdict(name), display_name=display_name, description=description)
+        return _adapter(row) if row else None
+
+    async def find_adapter(self, name: AdapterName) -> Adapter | None:
+        """See `RegistryTransaction.find_adapter`."""
+        row = await self._one("find_adapter", **asdict(name))
+        return _adapter(row) if row else None
+
+    async def lock_adapter(self, name: AdapterName) -> Adapter | None:
+        """See `RegistryTransaction.lock_adapter`."""
+        row = await self._one("lock_adapter", **asdict(name))
+        return _adapter(row) if row else None
+
+    async def touch_adapter(self, name: AdapterName) -> None:
+        """See `RegistryTransaction.touch_adapter`."""
+        await self._connection.execute(self._queries["touch_adapter"], asdict(name))
+
+    async def list_adapters(self, project: str, *, after: str, limit: int) -> Sequence[Adapter]:
+        """See `RegistryTransaction.list_adapters`."""
+        return [_adapter(row) for row in await self._all("list_adapters", project=project, after=after, limit=limit)]
+
+    async def insert_version(self, new: NewVersion) -> AdapterVersion:
+        """See `RegistryTransaction.insert_version`."""
+        row = await self._same(
+            "insert_version",
+            **asdict(new.name),
+            manifest=new.manifest,
+            base_model=new.base_model.base_model,
+            base_fingerprint_id=new.trained_on.id,
+            training_job=new.training_job,
+            files=Json([asdict(file) for file in new.files]),
+        )
+        return _version(row)
+
+    async def find_version(self, name: AdapterVersionName) -> AdapterVersion | None:
+        """See `RegistryTransaction.find_version`."""
+        row = await self._one("find_version", **asdict(name))
+        return _version(row) if row else None
+
+    async def make_ready(self, name: AdapterVersionName) -> AdapterVersion:
+        """See `RegistryTransaction.make_ready`."""
+        return _version(await self._same("make_ready", **asdict(name)))
+
+    async def list_versions(self, adapter: AdapterName, *, before: int, limit: int) -> Sequence[AdapterVersion]:
+        """See `RegistryTransaction.list_versions`."""
+        rows = await self._all("list_versions", **asdict(adapter), before=before, limit=limit)
+        return [_version(row) for row in rows]
+
+    async def find_alias(self, name: AliasName) -> Alias | None:
+        """See `RegistryTransaction.find_alias`."""
+        row = await self._one("find_alias", **asdict(name))
+        return _alias(row) if row else None
+
+    async def put_alias(self, name: AliasName, version: AdapterVersionName) -> Alias:
+        """See `RegistryTransaction.put_alias`."""
+        return _alias(await self._same("put_alias", **asdict(name), version=version.version))
+
+    async def delete_alias(self, name: AliasName) -> None:
+        """See `RegistryTransaction.delete_alias`."""
+        await self._connection.execute(self._queries["delete_alias"], asdict(name))
+
+    async def list_aliases(self, adapter: AdapterName, *, after: str, limit: int) -> Sequence[Alias]:
+        """See `RegistryTransaction.list_aliases`."""
+        return [_alias(row) for row in await self._all("list_aliases", **asdict(adapter), after=after, limit=limit)]
+
+    async def _one(self, query: str, **parameters: Any) -> Row | None:
+        cursor = await self._connection.execute(self._queries[query], parameters)
+        return await cursor.fetchone()
+
+    async def _same(self, query: str, **parameters: Any) -> Row:
+        """Run a statement whose row is there, because the transaction has seen and locked it."""
+        row = await self._one(query, **parameters)
+        if row is None:
+            raise LookupError(f"{query} changed no row")
+        return row
+
+    async def _all(self, query: str, **parameters: Any) -> Sequence[Row]:
+        cursor = await self._connection.execute(self._queries[query], parameters)
+        return await cursor.fetchall()
+
+
+def _base_model(row: Row) -> BaseModel:
+    return BaseModel(
+        name=BaseModelName(row["base_model"]),
+        display_name=row["display_name"],
+        fingerprint=FingerprintSummary(**row["fingerprint"]),
+        document=bytes(row["document"]),
+        sources=tuple(row["sources"]),
+        revision=row["revision"],
+        create_time=row["create_time"],
+        update_time=row["update_time"],
+    )
+
+
+def _adapter(row: Row) -> Adapter:
+    return Adapter(
+        name=AdapterName(row["project"], row["adapter"]),
+        display_name=row["display_name"],
+        description=row["description"],
+        revision=row["revision"],
+        create_time=row["create_time"],
+        update_time=row["update_time"],
+    )
+
+
+def _version(row: Row) -> AdapterVersion:
+    return AdapterVersion(
+        name=AdapterVersionName(row["project"], row["adapter"], row["version"]),
+        manifest=bytes(row["manifest"]),
+        base_model=BaseModelName(row["base_model"]),
+        base_fingerprint_id=row["base_fingerprint_id"],
+        training_job=row["training_job"],
+        files=tuple(ManifestFile(**file) for file in row["files"]),
+        number=row["number"],
+        create_time=row["create_time"],
+        ready_time=row["ready_time"],
+    )
+
+
+def _alias(row: Row) -> Alias:
+    return Alias(
+        name=AliasName(row["project"], row["adapter"], row["alias"]),
+        version=AdapterVersionName(row["project"], row["adapter"], row["version"]),
+        revision=row["revision"],
+        update_time=row["update_time"],
+    )

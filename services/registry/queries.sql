@@ -1,0 +1,117 @@
+-- The registry's statements. Lists ask for what lies behind a key, so that rows that come or go meanwhile neither repeat
+-- nor hide others.
+
+-- name: insert_base_model
+-- Answers nothing where the id is taken.
+INSERT INTO registry.base_models (base_model, display_name, fingerprint_id, fingerprint, document, sources)
+VALUES (%(base_model)s, %(display_name)s, %(fingerprint_id)s, %(fingerprint)s, %(document)s, %(sources)s)
+ON CONFLICT DO NOTHING
+RETURNING base_model, display_name, fingerprint, ''::bytea AS document, sources, revision, create_time, update_time
+
+-- name: find_base_model
+-- The document can be megabytes, so it is read only where it is asked for.
+SELECT base_model, display_name, fingerprint, CASE WHEN %(document)s THEN document ELSE '' END AS document,
+       sources, revision, create_time, update_time
+FROM registry.base_models
+WHERE base_model = %(base_model)s
+
+-- name: lock_base_model
+-- Two callers that add sources at the same time take turns.
+SELECT base_model, display_name, fingerprint, ''::bytea AS document, sources, revision, create_time, update_time
+FROM registry.base_models
+WHERE base_model = %(base_model)s
+FOR NO KEY UPDATE
+
+-- name: set_sources
+UPDATE registry.base_models
+SET sources = %(sources)s, revision = nextval('registry.revisions'), update_time = clock_timestamp()
+WHERE base_model = %(base_model)s
+RETURNING base_model, display_name, fingerprint, ''::bytea AS document, sources, revision, create_time, update_time
+
+-- name: list_base_models
+SELECT base_model, display_name, fingerprint, ''::bytea AS document, sources, revision, create_time, update_time
+FROM registry.base_models
+WHERE base_model > %(after)s
+ORDER BY base_model
+LIMIT %(limit)s
+
+-- name: list_base_models_of_fingerprint
+-- A statement of its own, so that its index is used.
+SELECT base_model, display_name, fingerprint, ''::bytea AS document, sources, revision, create_time, update_time
+FROM registry.base_models
+WHERE fingerprint_id = %(fingerprint_id)s AND base_model > %(after)s
+ORDER BY base_model
+LIMIT %(limit)s
+
+-- name: insert_adapter
+-- Answers nothing where the id is taken.
+INSERT INTO registry.adapters (project, adapter, display_name, description)
+VALUES (%(project)s, %(adapter)s, %(display_name)s, %(description)s)
+ON CONFLICT DO NOTHING
+RETURNING *
+
+-- name: find_adapter
+SELECT * FROM registry.adapters WHERE project = %(project)s AND adapter = %(adapter)s
+
+-- name: lock_adapter
+-- Every change below an adapter starts here, so that changes of one adapter take turns.
+SELECT * FROM registry.adapters WHERE project = %(project)s AND adapter = %(adapter)s FOR NO KEY UPDATE
+
+-- name: touch_adapter
+UPDATE registry.adapters
+SET revision = nextval('registry.revisions'), update_time = clock_timestamp()
+WHERE project = %(project)s AND adapter = %(adapter)s
+
+-- name: list_adapters
+SELECT * FROM registry.adapters
+WHERE project = %(project)s AND adapter > %(after)s
+ORDER BY adapter
+LIMIT %(limit)s
+
+-- name: insert_version
+INSERT INTO registry.adapter_versions
+  (project, adapter, version, manifest, base_model, base_fingerprint_id, training_job, files)
+VALUES
+  (%(project)s, %(adapter)s, %(version)s, %(manifest)s, %(base_model)s, %(base_fingerprint_id)s, %(training_job)s,
+   %(files)s)
+RETURNING *
+
+-- name: find_version
+SELECT * FROM registry.adapter_versions
+WHERE project = %(project)s AND adapter = %(adapter)s AND version = %(version)s
+
+-- name: make_ready
+UPDATE registry.adapter_versions
+SET ready_time = clock_timestamp()
+WHERE project = %(project)s AND adapter = %(adapter)s AND version = %(version)s AND ready_time IS NULL
+RETURNING *
+
+-- name: list_versions
+-- Newest first, without manifests. The changes of one adapter take turns, so its numbers appear in their order.
+SELECT project, adapter, version, ''::bytea AS manifest, base_model, base_fingerprint_id, training_job, files, number,
+       create_time, ready_time
+FROM registry.adapter_versions
+WHERE project = %(project)s AND adapter = %(adapter)s AND number < %(before)s
+ORDER BY number DESC
+LIMIT %(limit)s
+
+-- name: find_alias
+SELECT * FROM registry.aliases
+WHERE project = %(project)s AND adapter = %(adapter)s AND alias = %(alias)s
+
+-- name: put_alias
+INSERT INTO registry.aliases (project, adapter, alias, version)
+VALUES (%(project)s, %(adapter)s, %(alias)s, %(version)s)
+ON CONFLICT (project, adapter, alias) DO UPDATE
+SET version = excluded.version, revision = excluded.revision, update_time = excluded.update_time
+RETURNING *
+
+-- name: delete_alias
+DELETE FROM registry.aliases
+WHERE project = %(project)s AND adapter = %(adapter)s AND alias = %(alias)s
+
+-- name: list_aliases
+SELECT * FROM registry.aliases
+WHERE project = %(project)s AND adapter = %(adapter)s AND alias > %(after)s
+ORDER BY alias
+LIMIT %(limit)s
