@@ -23,6 +23,8 @@ EMBEDDINGS: Final = frozenset({
     "position_embeddings", "tok_embeddings", "token_type_embeddings", "shared",
 })  # fmt: skip
 CONV1D_NAMES: Final = frozenset({"c_attn", "c_proj", "c_fc", "q_attn"})
+ROUTERS: Final = (".mlp.gate", ".mlp.router")
+ROUTED_MODEL_TYPES: Final = FUSED_EXPERT_MODEL_TYPES | {"gpt_oss"}
 LLAVA_LIKE: Final = (
     (r"^language_model\.lm_head", "lm_head"),
     (r"^language_model\.model", "model.language_model"),
@@ -120,7 +122,7 @@ def _kind(model_type: str, name: str) -> str:
         return "Embedding"
     if model_type in CONV1D_MODEL_TYPES and last in CONV1D_NAMES:
         return "Conv1D"
-    if model_type in FUSED_EXPERT_MODEL_TYPES and name.endswith(".mlp.gate"):
+    if name.endswith(ROUTERS) and model_type in ROUTED_MODEL_TYPES:
         return "Router"
     return "Linear"
 

@@ -1,0 +1,82 @@
+from typing import Any
+
+import pytest
+
+from services.common.identity.config import IGNORED_KEYS, SAMPLING_DEFAULTS, normalize_config
+
+ROPE_4 = {"rope_theta": 1e6, "rope_scaling": {"type": "yarn", "factor": 4.0}, "max_position_embeddings": 32768}
+ROPE_5 = {
+    "rope_parameters": {
+        "rope_type": "yarn",
+        "factor": 4.0,
+        "rope_theta": 1000000,
+        "original_max_position_embeddings": 32768,
+    },
+    "max_position_embeddings": 32768,
+}
+
+SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "theta": ({"rope_theta": 1e6}, {"rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}}),
+    "theta without scaling": (
+        {"rope_theta": 1e6, "rope_scaling": None},
+        {"rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}},
+    ),
+    "yarn": (ROPE_4, ROPE_5),
+    "partial": (
+        {"rope_theta": 1e4, "partial_rotary_factor": 0.5},
+        {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5, "rope_type": "default"}},
+    ),
+    "gpt-neox": (
+        {"rotary_emb_base": 10000, "rotary_pct": 0.25},
+        {"rope_parameters": {"rope_theta": 10000, "partial_rotary_factor": 0.25, "rope_type": "default"}},
+    ),
+    "gemma 3": (
+        {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+        {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            }
+        },
+    ),
+    "mrope": (
+        {"rope_theta": 1e6, "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}},
+        {"rope_parameters": {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}},
+    ),
+    "nested": ({"text_config": {"rope_theta": 5e5}}, {"text_config": {"rope_parameters": {"rope_theta": 5e5}}}),
+    "falcon": ({"model_type": "falcon", "n_embed": 64}, {"model_type": "falcon", "hidden_size": 64}),
+    "layer types": ({"layer_types": ["attention", "mamba"]}, {"layer_types": ["full_attention", "linear_attention"]}),
+    "nulls": ({"a": None, "b": {"c": None, "d": 1}}, {"b": {"d": 1}}),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_two_spellings_of_the_same(name: str) -> None:
+    older, newer = SAME[name]
+    assert normalize_config(older) == normalize_config(newer)
+
+
+@pytest.mark.parametrize("key", sorted({*IGNORED_KEYS, *SAMPLING_DEFAULTS, "eos_token_id", "image_token_index"}))
+def test_ignored_keys_are_ignored_at_every_level_of_the_configuration(key: str) -> None:
+    assert normalize_config({key: 1, "text_config": {key: 2, "hidden_size": 3}}) == {"text_config": {"hidden_size": 3}}
+
+
+def test_a_vocabulary_is_no_configuration() -> None:
+    vocabulary = {"dtype": 7, "temperature": 9}
+    assert normalize_config({"vocabulary_map": vocabulary}) == {"vocabulary_map": vocabulary}
+
+
+def test_every_ignored_key_has_a_reason() -> None:
+    assert all(reason for reason in IGNORED_KEYS.values())
+
+
+def test_numbers_that_json_cannot_hold_are_tagged() -> None:
+    assert normalize_config({"a": [float("-inf")], "b": 10**20}) == {
+        "a": [{"__float__": "-Infinity"}],
+        "b": {"__int__": str(10**20)},
+    }
+
+
+def test_other_scaling_counts() -> None:
+    other = {**ROPE_4, "rope_scaling": {"type": "yarn", "factor": 8.0}}
+    assert normalize_config(ROPE_4) != normalize_config(other)
