@@ -1,0 +1,1 @@
+"""Data sets and small base models that the demo and the tests work on."""

@@ -1,0 +1,1 @@
+"""Questions and answers over real German bank codes."""

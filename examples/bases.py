@@ -1,0 +1,73 @@
+"""Makes the small base models that the demo trains adapters on: `python -m examples.bases [--dir DIR]`.
+
+Two Qwen2 models of different size and one GPT-2, from nothing, in plain Hugging Face layout. They are made once and
+kept; a base whose recipe has changed since is made anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from transformers.utils.logging import disable_progress_bar
+
+from examples.base_models.build import ensure
+from examples.base_models.recipe import RECIPES
+
+BASE_NAMES = tuple(recipe.name for recipe in RECIPES)
+
+
+def default_directory() -> Path:
+    """Answer where the bases are kept: `$XDG_CACHE_HOME/tenon/examples/bases`, or the same under ~/.cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "tenon" / "examples" / "bases"
+
+
+def ensure_bases(
+    directory: Path,
+    progress: Callable[[str], None],
+    *,
+    only: Sequence[str] = BASE_NAMES,
+    force: bool = False,
+) -> dict[str, Path]:
+    """Make the bases named in `only` under `directory` where they are not there yet; answer where each one is.
+
+    `progress` is called with one line of text now and then. With `force`, they are made even if they are there.
+    Raises `OSError` where `directory` cannot be written.
+    """
+    recipes = [recipe for recipe in RECIPES if recipe.name in only]
+    ensure(directory, recipes, progress, force=force)
+    return {recipe.name: directory / recipe.name for recipe in recipes}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; answer its exit status."""
+    options = _parser().parse_args(arguments)
+    disable_progress_bar()
+    started = time.monotonic()
+    only = options.only or BASE_NAMES
+    bases = ensure_bases(options.dir, _say, only=only, force=options.force)
+    for name, path in bases.items():
+        _say(f"{name}: {path}")
+    _say(f"ready in {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m examples.bases", description="Make the demo's base models.")
+    parser.add_argument("--dir", type=Path, default=default_directory(), help="where they are kept (%(default)s)")
+    parser.add_argument("--only", action="append", choices=BASE_NAMES, metavar="NAME", help="make this one only")
+    parser.add_argument("--force", action="store_true", help="make them even if they are there already")
+    return parser
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
