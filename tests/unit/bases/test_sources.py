@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.bases.sources import fetch_base, pin_source
+from services.common.bases.sources import fetch_base, pin_source, with_first_source
 from services.common.errors import DomainError, Reason
 from tests.support.hub import Hub, running_hub
 
@@ -204,3 +204,24 @@ def test_sources_are_tried_in_order_and_each_failure_is_told(hub: Hub, model: Pa
         assert words in caught.value.message
     with pytest.raises(DomainError, match="no sources"):
         fetch_base([], cache_dir=tmp_path, roots=roots)
+
+
+def test_source_that_is_refused_leads_to_the_next_and_a_mismatch_is_told_first(model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "models" / "other"
+    other.mkdir()
+    seen: list[Path] = []
+
+    def use(directory: Path) -> str:
+        seen.append(directory)
+        if directory == model:
+            raise DomainError(Reason.BASE_FINGERPRINT_MISMATCH, "Other bytes.", {"actual_id": "a"})
+        return directory.name
+
+    roots = [tmp_path / "models"]
+    assert with_first_source([model.as_uri(), other.as_uri()], use, cache_dir=tmp_path, roots=roots) == "other"
+    assert seen == [model, other]
+    with pytest.raises(DomainError, match=r"does not exist.*Other bytes") as caught:
+        gone = (tmp_path / "models" / "gone").as_uri()
+        with_first_source([gone, model.as_uri()], use, cache_dir=tmp_path, roots=roots)
+    assert caught.value.reason is Reason.BASE_FINGERPRINT_MISMATCH
+    assert caught.value.metadata == {"actual_id": "a"}
