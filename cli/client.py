@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 import httpx2
 
-from cli.suite.data_directory import default_data_directory
+from cli.suite.options import default_data_dir
 from services.common.errors import DomainError, Reason, Violation
 
 DEFAULT_URL: Final = "http://127.0.0.1:8600"
@@ -25,7 +25,7 @@ def find_suite(data_directory: Path | None) -> str:
     """The URL of the running suite: ``TENON_URL``, else what the data directory says, else the default."""
     if url := os.environ.get("TENON_URL"):
         return url.rstrip("/")
-    endpoints = (data_directory or default_data_directory()) / "run" / "endpoints.json"
+    endpoints = (data_directory or default_data_dir()) / "run" / "endpoints.json"
     try:
         return str(json.loads(endpoints.read_text())["gateway"])
     except (OSError, ValueError, KeyError, TypeError):

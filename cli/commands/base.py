@@ -9,7 +9,7 @@ import click
 
 from cli.client import Json, Suite, find_suite
 from cli.output import json_option, print_json, print_table
-from cli.suite.data_directory import default_data_directory
+from cli.suite.options import default_data_dir
 from services.common.bases.sources import fetch_base, pin_source
 from services.common.identity import DigestCache, fingerprint_base
 
@@ -29,7 +29,7 @@ def add(data_dir: Path | None, source: str, base_id: str | None, as_json: bool) 
 
     SOURCE is a directory, file:///directory, or hf://organisation/name[@revision] of the Hugging Face hub.
     """
-    cache = (data_dir or default_data_directory()) / "cache"
+    cache = (data_dir or default_data_dir()) / "cache"
     with Suite(find_suite(data_dir)) as suite:
         registered = register_base(suite, source, base_id or default_id(source), cache)
     if as_json:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from cli.suite.data_directory import default_data_directory
 from cli.suite.up import UpOptions, run_suite
 
 
@@ -16,11 +15,9 @@ from cli.suite.up import UpOptions, run_suite
     type=click.Path(path_type=Path, file_okay=False),
     help="Where everything is kept.  [default: $XDG_DATA_HOME/tenon]",
 )
-@click.option(
-    "--listen", default="127.0.0.1:8600", show_default=True, help="HOST:PORT of the gateway; port 0 picks one."
-)
+@click.option("--listen", help="HOST:PORT of the gateway; port 0 picks one.  [default: 127.0.0.1:8600]")
 @click.pass_obj
-def up(data_dir: Path | None, own_data_dir: Path | None, listen: str) -> None:
+def up(data_dir: Path | None, own_data_dir: Path | None, listen: str | None) -> None:
     """Run the suite in the foreground: Postgres, artifact store, services and gateway. Ctrl-C stops it."""
-    directory = own_data_dir or data_dir or default_data_directory()
-    raise SystemExit(asyncio.run(run_suite(UpOptions(data_directory=directory, listen=listen), click.echo)))
+    options = UpOptions.resolve(own_data_dir or data_dir, listen)
+    raise SystemExit(asyncio.run(run_suite(options, click.echo)))

@@ -1,0 +1,89 @@
+"""From a base directory and a file to an answer, by the command line."""
+
+import json
+from pathlib import Path
+
+from services.common.identity import fingerprint_base
+from tests.support.suite import RunningSuite, environment, tenon
+
+
+def test_a_base_is_listed_with_its_fingerprint(trained: RunningSuite, tiny_bases: dict[str, Path]) -> None:
+    rows = json.loads(trained.tenon("base", "list", "--json").stdout)
+    known = {row["id"]: row["fingerprint"]["id"] for row in rows}
+    assert known == {name: fingerprint_base(directory).id for name, directory in tiny_bases.items()}
+
+
+def test_adding_a_base_again_changes_nothing(trained: RunningSuite, tiny_bases: dict[str, Path]) -> None:
+    before = trained.tenon("base", "list", "--json").stdout
+    assert trained.tenon("base", "add", tiny_bases["tiny-qwen"], "--name", "tiny-qwen").returncode == 0
+    assert trained.tenon("base", "list", "--json").stdout == before
+
+
+def test_training_registers_an_adapter_by_itself(trained: RunningSuite) -> None:
+    rows = json.loads(trained.tenon("adapter", "list", "--json").stdout)
+    parrot = next(row for row in rows if row["id"] == "parrot")
+    assert parrot["base_model"] == "tiny-qwen"
+    assert len(parrot["latest_version"]) == 64
+
+
+def test_base_and_adapter_answer_differently(trained: RunningSuite) -> None:
+    answers = {}
+    for model in ("tiny-qwen", "parrot", "parrot:latest"):
+        ran = trained.tenon("chat", model, "-m", "Say 3", "--max-tokens", "12", "--temperature", "0", "--json")
+        assert ran.returncode == 0, ran.stderr
+        answers[model] = json.loads(ran.stdout)["choices"][0]["message"]["content"]
+    assert answers["parrot"] == answers["parrot:latest"]
+    assert answers["parrot"] != answers["tiny-qwen"]
+
+
+def test_a_conversation_is_read_from_standard_input(trained: RunningSuite) -> None:
+    ran = trained.tenon("chat", "parrot", "--max-tokens", "4", "--temperature", "0", input="Say 1\nSay 2\n")
+    assert ran.returncode == 0, ran.stderr
+    assert len(ran.stdout.splitlines()) >= 2
+
+
+def test_the_wrong_base_is_refused_with_both_names(trained: RunningSuite) -> None:
+    ran = trained.tenon("chat", "parrot", "-m", "Say 3", "--base", "tiny-gpt")
+    assert ran.returncode == 3
+    assert "tiny-qwen" in ran.stderr
+    assert "tiny-gpt" in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_a_job_can_be_listed_watched_and_cancelled(trained: RunningSuite, rows_file: Path) -> None:
+    started = trained.tenon(
+        "train", "--base", "tiny-gpt", "--data", rows_file, "--name", "slow", "--epochs", "900", "--detach"
+    )
+    job = started.stdout.strip()
+    assert job in trained.tenon("job", "list", "--json").stdout
+    assert trained.tenon("job", "cancel", job).returncode == 0
+    watched = trained.tenon("job", "watch", job)
+    assert watched.returncode == 1
+    assert "cancelled" in watched.stderr
+    assert "slow" not in trained.tenon("adapter", "list", "--json").stdout
+
+
+def test_data_is_checked_without_being_stored(trained: RunningSuite, tmp_path: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_text('{"instruction": "a", "output": "b"}\n{"instruction": "a"}\n{"instruction": 1, "output": "b"}\n')
+    with trained.client() as client:
+        before = client.get("/v1/files")
+    ran = trained.tenon("data", "check", file)
+    assert ran.returncode == 2
+    assert "bad.jsonl:2" in ran.stdout
+    assert "bad.jsonl:3" in ran.stdout
+    with trained.client() as client:
+        assert client.get("/v1/files") == before
+
+
+def test_a_fingerprint_needs_no_suite(tiny_bases: dict[str, Path]) -> None:
+    ran = tenon("fingerprint", tiny_bases["tiny-qwen"], "--json")
+    assert ran.returncode == 0
+    assert json.loads(ran.stdout)["id"] == fingerprint_base(tiny_bases["tiny-qwen"]).id
+
+
+def test_without_a_suite_the_command_says_how_to_start_one(tmp_path: Path) -> None:
+    ran = tenon("base", "list", data_dir=tmp_path / "nothing", env=environment(TENON_URL="http://127.0.0.1:1"))
+    assert ran.returncode == 5
+    assert "tenon up" in ran.stderr
+    assert "Traceback" not in ran.stderr
