@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import rfc8785
@@ -18,6 +18,7 @@ MAX_SAFE_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 64
 FLOAT_TAG: Final = "__float__"
 """How transformers writes a non-finite float: {"__float__": "Infinity"}."""
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 INTEGER_TAG: Final = "__int__"
 NON_FINITE: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
@@ -29,11 +30,56 @@ def canonical_json(value: object) -> bytes:
         DomainError: FINGERPRINT_INVALID, where the value has no canonical form (a lone surrogate, NaN, too deep).
     """
     try:
+        return _ENCODER.encode(_ordered(value)).encode("utf-8")
+    except (_NeedsNumbersError, UnicodeEncodeError, RecursionError):
+        return _canonical_json(value)
+
+
+class _NeedsNumbersError(Exception):
+    """Something is in the value that the short cut does not spell."""
+
+
+def _canonical_json(value: object) -> bytes:
+    try:
         return rfc8785.dumps(value)  # type: ignore[arg-type]  # the library checks the type and raises by itself
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
         raise DomainError(
             Reason.FINGERPRINT_INVALID, f"The value has no canonical JSON form (RFC 8785): {type(error).__name__}."
         ) from None
+
+
+def _ordered(value: object) -> object:
+    """The value with its keys in order, if it holds no number but small integers.
+
+    Then the standard encoder, which is written in C, spells it exactly as RFC 8785 does: a vocabulary of 150,000
+    tokens takes a fifth of the time.
+    """
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if isinstance(value, int):
+        return _small(value)
+    if isinstance(value, Mapping):
+        if not all(type(key) is str for key in value):
+            raise _NeedsNumbersError
+        return {key: _ordered(value[key]) for key in _in_order(value)}
+    if isinstance(value, list | tuple):
+        return value if all(type(item) is str for item in value) else [_ordered(item) for item in value]
+    raise _NeedsNumbersError
+
+
+def _small(value: int) -> int:
+    if type(value) is not int or abs(value) > MAX_SAFE_INTEGER:
+        raise _NeedsNumbersError
+    return value
+
+
+def _in_order(keys: Iterable[str]) -> list[str]:
+    """By UTF-16 code units, which is the order of code points where all of them are in the basic plane."""
+    names = list(keys)
+    if max(map(max, filter(None, names)), default="") < "\ud800":
+        return sorted(names)
+    return sorted(names, key=lambda name: name.encode("utf-16-be"))
 
 
 def sha256_hex(data: bytes) -> str:

@@ -12,7 +12,7 @@ from services.common.identity.canonical import digest_of, tag_numbers
 
 __all__ = ["ROLES", "pipeline_digest", "special_token_roles", "template_digest", "templates_of", "tokenizer_digest"]
 
-PIPELINE: Final = ("model", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+STEPS: Final = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder")
 ROLES: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 ADDITIONAL: Final = ("additional_special_tokens", "extra_special_tokens")
 """transformers 4's and 5's name for special tokens without a role."""
@@ -44,18 +44,36 @@ def pipeline_digest(document: Any) -> str:
     """
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
         raise _not_a_tokenizer("has no model")
-    parts = {key: _without_nulls(document[key]) for key in PIPELINE if document.get(key) is not None}
-    parts["model"] = _model(parts["model"])
+    parts = {key: _without_nulls(document[key]) for key in STEPS if document.get(key) is not None}
     parts["added_tokens"] = _added_tokens(parts.get("added_tokens", []))
-    return digest_of(tag_numbers(parts))
+    return digest_of(tag_numbers(parts) | {"model": _model(document["model"])})
 
 
 def _model(model: dict[str, Any]) -> dict[str, Any]:
+    """The large parts, vocabulary and merges, are walked as seldom as possible."""
     defaults = MODEL_DEFAULTS.get(str(model.get("type")), {})
-    model = {key: value for key, value in model.items() if key not in defaults or value != defaults[key]}
-    if isinstance(merges := model.get("merges"), list):
-        model["merges"] = [_pair(merge) for merge in merges]
-    return model
+    merges, vocabulary = model.get("merges"), model.get("vocab")
+    rest = {key: value for key, value in model.items() if key not in {"merges", "vocab"}}
+    normal = {
+        key: value
+        for key, value in tag_numbers(_without_nulls(rest)).items()
+        if key not in defaults or value != defaults[key]
+    }
+    if merges is not None:
+        normal["merges"] = _merges(merges)
+    if vocabulary is not None:
+        normal["vocab"] = vocabulary if _is_plain(vocabulary) else tag_numbers(vocabulary)
+    return normal
+
+
+def _is_plain(vocabulary: Any) -> bool:
+    return isinstance(vocabulary, dict) and all(type(index) is int for index in vocabulary.values())
+
+
+def _merges(merges: Any) -> list[list[str]]:
+    if not isinstance(merges, list):
+        raise _not_a_tokenizer("has merges that are no list")
+    return [_pair(merge) for merge in merges]
 
 
 def _pair(merge: Any) -> list[str]:
