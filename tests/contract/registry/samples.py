@@ -1,0 +1,50 @@
+"""Shorthand of the suite: a base model, an adapter, versions and aliases put into a store."""
+
+from services.common.identity import BaseFingerprint
+from services.common.resource_names import AdapterName, AdapterVersionName, AliasName
+from services.registry import adapters, aliases, base_models, versions
+from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel
+from services.registry.store import RegistryStore
+from tests.support.registry import fingerprint, manifest
+
+WUKONG = AdapterName("default", "wukong")
+
+
+def alias_name(alias: str) -> AliasName:
+    return AliasName(WUKONG.project, WUKONG.adapter, alias)
+
+
+async def add_base(
+    store: RegistryStore,
+    base_model_id: str = "tiny",
+    base: BaseFingerprint | None = None,
+    sources: tuple[str, ...] = ("file:///models/tiny",),
+) -> BaseModel:
+    document = (base or fingerprint()).to_document()
+    new = await base_models.check_new(base_model_id, f"Tiny {base_model_id}", document, sources)
+    async with store.transaction() as transaction:
+        return await base_models.create(transaction, new)
+
+
+async def add_adapter(store: RegistryStore, name: AdapterName = WUKONG) -> Adapter:
+    async with store.transaction() as transaction:
+        return await adapters.create(transaction, name, "Sun Wukong", "speaks like the Monkey King")
+
+
+async def add_version(store: RegistryStore, *, seed: int = 0, ready: bool = True) -> AdapterVersion:
+    new = await versions.read_manifest(WUKONG, manifest(seed=seed).to_bytes())
+    async with store.transaction() as transaction:
+        version = await versions.create(transaction, new)
+        return await versions.make_ready(transaction, version.name) if ready else version
+
+
+async def move(
+    store: RegistryStore, alias: str, target: AdapterVersionName, expected: str = "", *, create: bool = True
+) -> Alias:
+    async with store.transaction() as transaction:
+        return await aliases.move(transaction, alias_name(alias), target, expected=expected, create=create)
+
+
+async def get_adapter(store: RegistryStore) -> Adapter:
+    async with store.transaction() as transaction:
+        return await adapters.get(transaction, WUKONG)
