@@ -1,15 +1,15 @@
 """The trainer's server: ``python -m services.trainer``. Workers are processes of their own (``worker``)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+import sys
 
 from services.common.artifacts.connect import connect_store
 from services.common.db import migrate_when_reachable, open_database
+from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
 from services.common.rpc.server import Service, serve
 from services.common.telemetry import telemetry
+from services.trainer.background import beside
 from services.trainer.dataset_catalog import DatasetCatalog
 from services.trainer.dataset_servicer import DatasetServicer
 from services.trainer.datasets import Limits
@@ -48,46 +48,41 @@ async def run(settings: TrainerSettings) -> None:
         async def check_artifacts() -> None:
             await asyncio.to_thread(artifacts.check)
 
-        async with in_background(
-            forward_notifications(database, EVENTS_CHANNEL, wakeups),
-            keep_recovering(queue, settings.job_lease_seconds / 3),
+        async with (
+            beside(forward_notifications(database, EVENTS_CHANNEL, wakeups)),
+            beside(keep_recovering(queue, settings.job_lease_seconds / 3)),
         ):
-            await serve(
-                settings,
-                [
-                    Service(
-                        dataset_pb2_grpc.add_DatasetServiceServicer_to_server,
-                        DatasetServicer(catalog),
-                        "tenon.trainer.v1.DatasetService",
-                    ),
-                    Service(
-                        training_job_pb2_grpc.add_TrainingJobServiceServicer_to_server,
-                        TrainingJobServicer(jobs, watcher),
-                        "tenon.trainer.v1.TrainingJobService",
-                    ),
-                ],
-                {"database": database.check, "artifacts": check_artifacts},
-            )
+            checks = {"database": database.check, "artifacts": check_artifacts}
+            await serve(settings, services(catalog, jobs, watcher), checks)
 
 
-@asynccontextmanager
-async def in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run what never ends beside the block, and end it with the block."""
-    tasks = [asyncio.create_task(part) for part in work]
+def services(catalog: DatasetCatalog, jobs: Jobs, watcher: Watcher) -> list[Service]:
+    """Return what the trainer serves."""
+    return [
+        Service(
+            dataset_pb2_grpc.add_DatasetServiceServicer_to_server,
+            DatasetServicer(catalog),
+            "tenon.trainer.v1.DatasetService",
+        ),
+        Service(
+            training_job_pb2_grpc.add_TrainingJobServiceServicer_to_server,
+            TrainingJobServicer(jobs, watcher),
+            "tenon.trainer.v1.TrainingJobService",
+        ),
+    ]
+
+
+def main() -> int:
+    """Run the process; a fault of its settings or its surroundings is told in a line."""
     try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def main() -> None:
-    """Read the settings and run."""
-    settings = TrainerSettings.load()
-    with telemetry("tenon-trainer", settings):
-        asyncio.run(run(settings))
+        settings = TrainerSettings.load()
+        with telemetry("tenon-trainer", settings):
+            asyncio.run(run(settings))
+    except DomainError as error:
+        print(f"tenon-trainer: {error.message}", file=sys.stderr)  # noqa: T201 - there may be no log yet
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

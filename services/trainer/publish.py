@@ -1,0 +1,93 @@
+"""From files and a manifest to a READY version: artifact store first, then the registry. Every step may be repeated."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from services.common.artifacts.store import ArtifactStore
+from services.common.errors import DomainError, Reason
+from services.common.manifest import AdapterManifest
+from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, ProjectName
+from services.trainer.retry import through_outages
+from tenon.registry.v1 import adapter_pb2
+from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceAsyncStub
+
+LATEST: Final = "latest"
+"""The alias that follows every training."""
+
+FINALIZE_SECONDS: Final = 600.0
+"""The registry reads every file back."""
+
+Tell = Callable[[DomainError], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Publishes adapter versions; registry or store being down is waited for.
+
+    Attributes:
+        artifacts: where files go.
+        adapters: the registry.
+    """
+
+    artifacts: ArtifactStore
+    adapters: AdapterServiceAsyncStub
+
+    async def upload(self, project: str, manifest: AdapterManifest, directory: Path, tell: Tell) -> None:
+        """Put the files of a manifest into the artifact store.
+
+        Raises:
+            DomainError: ADAPTER_INVALID: a file changed after it was listed.
+        """
+        for file in manifest.files:
+            await through_outages(partial(self._put, project, directory / file.path), tell)
+        if not await self.holds(project, manifest):
+            text = "The adapter's files changed while they were published; the job must run again."
+            raise DomainError(Reason.ADAPTER_INVALID, text)
+
+    async def holds(self, project: str, manifest: AdapterManifest) -> bool:
+        """Whether the artifact store has every file of the manifest."""
+        return all([await through_outages(partial(self._has, project, file.sha256)) for file in manifest.files])
+
+    async def register(self, adapter: AdapterName, manifest: AdapterManifest, tell: Tell) -> AdapterVersionName:
+        """Make a READY version of files that are in the store, and point ``latest`` at it.
+
+        Raises:
+            DomainError: whatever the registry has against it.
+        """
+        data = manifest.to_bytes()
+        version = AdapterVersionName(adapter.project, adapter.adapter, manifest.digest)
+        await through_outages(lambda: self._ensure_adapter(adapter), tell)
+        create = adapter_pb2.CreateAdapterVersionRequest(parent=str(adapter), manifest=data)
+        await through_outages(lambda: self.adapters.CreateAdapterVersion(create), tell)
+        finalize = adapter_pb2.FinalizeAdapterVersionRequest(name=str(version))
+        await through_outages(lambda: self.adapters.FinalizeAdapterVersion(finalize, timeout=FINALIZE_SECONDS), tell)
+        alias = adapter_pb2.Alias(name=str(AliasName(adapter.project, adapter.adapter, LATEST)), version=str(version))
+        update = adapter_pb2.UpdateAliasRequest(alias=alias, allow_missing=True)
+        await through_outages(lambda: self.adapters.UpdateAlias(update), tell)
+        return version
+
+    async def _put(self, project: str, path: Path) -> None:
+        await asyncio.to_thread(self.artifacts.put_file, project, path)
+
+    async def _has(self, project: str, digest: str) -> bool:
+        try:
+            await asyncio.to_thread(self.artifacts.stat, project, digest)
+        except DomainError as error:
+            if error.reason is not Reason.ARTIFACT_NOT_FOUND:
+                raise
+            return False
+        return True
+
+    async def _ensure_adapter(self, adapter: AdapterName) -> None:
+        request = adapter_pb2.CreateAdapterRequest(
+            parent=str(ProjectName(adapter.project)), adapter_id=adapter.adapter, adapter=adapter_pb2.Adapter()
+        )
+        try:
+            await self.adapters.CreateAdapter(request)
+        except DomainError as error:
+            if error.reason is not Reason.ADAPTER_EXISTS:
+                raise
