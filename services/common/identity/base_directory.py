@@ -118,7 +118,10 @@ def _weight_map(directory: Path, names: Iterable[str]) -> dict[str, str] | None:
     if INDEX not in names:
         raise _not_a_model(directory, f"it has neither {SINGLE} nor {INDEX}")
     index = read_object(read_file(directory / INDEX, LIMITS[INDEX]), INDEX)
-    return _checked_map(index.get("weight_map"))
+    weight_map = _checked_map(index.get("weight_map"))
+    if absent := sorted(set(weight_map.values()) - set(names)):
+        raise _inconsistent(f"{INDEX} names {absent[0]}, which is not there")
+    return weight_map
 
 
 def _checked_map(weight_map: Any) -> dict[str, str]:

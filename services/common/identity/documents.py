@@ -96,7 +96,12 @@ def _template_files(layout: Layout) -> dict[str, str]:
 
 
 def _template_paths(folder: Path) -> list[Path]:
-    paths = sorted(path for path in folder.iterdir() if _TEMPLATE_NAME.fullmatch(path.name))
+    try:
+        paths = sorted(path for path in folder.iterdir() if _TEMPLATE_NAME.fullmatch(path.name))
+    except OSError as error:
+        raise DomainError(
+            Reason.BASE_NOT_A_MODEL, f"{folder} cannot be listed: {error.strerror}. Check its permissions."
+        ) from None
     if len(paths) > MAX_TEMPLATES:
         raise DomainError(Reason.LIMIT_EXCEEDED, f"{folder} holds more than {MAX_TEMPLATES} chat templates.")
     return paths

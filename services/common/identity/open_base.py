@@ -175,10 +175,6 @@ def open_base(directory: Path) -> OpenBase:
 
 def _open_weights(layout: Layout, opened: ExitStack) -> Iterator[WeightsFile]:
     for name in layout.shards:
-        if not (layout.directory / name).exists():
-            raise DomainError(
-                Reason.BASE_FILES_INCONSISTENT, f"The index names {name}, which is not there. Download the base again."
-            )
         file = WeightsFile(layout.directory / name)
         opened.callback(file.close)
         if layout.weight_map is not None:

@@ -5,13 +5,25 @@ If this and the golden vectors disagree with the code, the code is wrong, or the
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.common.identity import fingerprint_base
+from services.common.identity import (
+    Verdict,
+    base_directory,
+    components,
+    config,
+    fingerprint_base,
+    processor,
+    quantization,
+    tied,
+    tokenizer,
+)
 from tests.unit.identity.build import Base, gpt2
+from tests.unit.identity.test_fingerprint import GOLDEN
 
 DROPPED = {"architectures", "_name_or_path", "use_cache", "eos_token_id"}
 
@@ -49,21 +61,21 @@ def by_hand(base: Base) -> dict[str, Any]:
         {"name": name, "dtype": dtype, "shape": list(shape), "content": tree([data])}
         for name, (dtype, shape, data) in sorted(base.tensors.items(), key=lambda item: item[0].encode())
     ]
-    config = {key: value for key, value in base.config.items() if key not in DROPPED}
-    tokenizer = base.tokenizer or {}
-    model = {key: tokenizer["model"][key] for key in ("type", "vocab", "merges")}
-    pre_tokenizer = {key: value for key, value in tokenizer["pre_tokenizer"].items() if key != "use_regex"}
-    decoder = {key: value for key, value in tokenizer["decoder"].items() if key != "use_regex"}
+    configuration = {key: value for key, value in base.config.items() if key not in DROPPED}
+    document = base.tokenizer or {}
+    model = {key: document["model"][key] for key in ("type", "vocab", "merges")}
+    pre_tokenizer = {key: value for key, value in document["pre_tokenizer"].items() if key != "use_regex"}
+    decoder = {key: value for key, value in document["decoder"].items() if key != "use_regex"}
     pipeline = {
         "model": model,
-        "added_tokens": tokenizer["added_tokens"],
+        "added_tokens": document["added_tokens"],
         "pre_tokenizer": pre_tokenizer,
         "decoder": decoder,
     }
     roles = {"eos_token": "<|end|>", "pad_token": "<|pad|>"}
     found: dict[str, Any] = {
         "architecture": base.config["architectures"][0],
-        "config_digest": sha(jcs(config)),
+        "config_digest": sha(jcs(configuration)),
         "weights_root": tree([jcs(leaf) for leaf in leaves]),
         "tokenizer_digest": sha(jcs({"pipeline": sha(jcs(pipeline)), "roles": roles})),
     }
@@ -81,3 +93,31 @@ def test_the_specification_followed_by_hand_gives_the_same(base: Base, tmp_path:
     fingerprint = fingerprint_base(base.write(tmp_path / "base"))
     for field, value in by_hand(base).items():
         assert getattr(fingerprint, field) == value, field
+
+
+PAGE = Path(__file__).parents[3].joinpath("docs", "identity.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        config.IGNORED_KEYS,
+        config.SAMPLING_DEFAULTS,
+        config.RENAMED_LAYER_TYPES,
+        *(segments for _, segments in components.SEGMENTS),
+        quantization.COMPUTE_KEYS,
+        quantization.MODULE_KEYS,
+        tied.OUTPUTS,
+        tied.SOURCES,
+        tokenizer.ROLES,
+        processor.IGNORED,
+        base_directory.LIMITS,
+        Verdict,
+    ],
+)
+def test_every_entry_of_the_tables_is_on_the_page(names: Iterable[str]) -> None:
+    assert [name for name in names if f"`{name}`" not in PAGE] == []
+
+
+def test_the_golden_vectors_are_on_the_page() -> None:
+    assert all(f"`{golden}`" in PAGE for golden in GOLDEN.values())
