@@ -1,0 +1,39 @@
+"""``python -m services.trainer.recipe TASK_FILE``: one training run, its events as JSON lines on standard output.
+
+Ends with 0 after Finished and with 1 after Failed. A signal ends it at once: nothing here needs to be put away, the
+worker owns the directories.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from services.common.errors import DomainError, Reason
+from services.trainer.recipe.events import Events
+from services.trainer.recipe.protocol import Failed, decode_task
+from services.trainer.recipe.run import run
+
+USAGE = "usage: python -m services.trainer.recipe TASK_FILE"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the task of a file."""
+    if len(arguments) != 1:
+        sys.stderr.write(f"{USAGE}\n")
+        return 2
+    events = Events.on_stdout()
+    try:
+        run(decode_task(Path(arguments[0]).read_bytes()), events)
+    except DomainError as error:
+        events.send(Failed(reason=error.reason, message=error.message, metadata=error.metadata))
+        return 1
+    except (MemoryError, torch.OutOfMemoryError):
+        text = "The machine has too little memory for this base. Lower max_sequence_length, or use a smaller base."
+        events.send(Failed(reason=Reason.OUT_OF_MEMORY, message=text))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,46 @@
+"""What a run computes on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from pydantic import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Where and how precisely.
+
+    Attributes:
+        device: where model and batches are.
+        dtype: of the base's weights; LoRA's are fp32 always.
+        threads: of one operation on the CPU.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    threads: int
+
+    def describe(self) -> Mapping[str, JsonValue]:
+        """The same, for events and manifests."""
+        return {
+            "device": self.device.type,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "threads": self.threads,
+        }
+
+
+def choose_compute(threads: int | None) -> Compute:
+    """Use a GPU if there is one, in bfloat16, else the CPU in fp32; make the run repeatable.
+
+    On a CPU, equal inputs and an equal number of threads give equal bytes.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # Kernels without a deterministic form exist on GPUs alone; there, a warning is enough.
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    # It would also write to memory before its first use, to make reads of it repeatable; nothing here reads that.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    if torch.cuda.is_available():
+        return Compute(torch.device("cuda"), torch.bfloat16, torch.get_num_threads())
+    return Compute(torch.device("cpu"), torch.float32, torch.get_num_threads())

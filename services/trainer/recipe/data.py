@@ -1,0 +1,89 @@
+"""The rows of a run: read, rendered with the right template, labelled, and what was left out told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.common.bases.loader import LoadedBase
+from services.common.errors import DomainError, Reason
+from services.trainer.recipe.defaults import sequence_length
+from services.trainer.recipe.events import Events
+from services.trainer.recipe.labels import LabelledRow
+from services.trainer.recipe.protocol import RecipeTask
+from services.trainer.recipe.rows import RowSet, label_rows
+from services.trainer.recipe.templates import plain_template
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a run learns and is measured on.
+
+    Attributes:
+        rows: to learn; at least one.
+        validation: to measure on; may be empty.
+        chat_template: what they were rendered with; None if they are prompts and completions.
+        max_sequence_length: what they were cut to.
+    """
+
+    rows: Sequence[LabelledRow]
+    validation: Sequence[LabelledRow]
+    chat_template: str | None
+    max_sequence_length: int
+
+    @property
+    def supervised_tokens(self) -> int:
+        """Labels in one pass over the rows to learn."""
+        return sum(row.supervised for row in self.rows)
+
+
+def read_data(task: RecipeTask, base: LoadedBase, events: Events) -> Data:
+    """Read the task's files.
+
+    Raises:
+        DomainError: NOTHING_TO_LEARN; no row has a label left, or the template refuses a row. DATASET_INVALID.
+            INVALID_ARGUMENT; max_sequence_length exceeds the base's context.
+    """
+    length = sequence_length(task.hyperparameters, base.context_length)
+    template = base.chat_template or plain_template(base.tokenizer)
+    training = label_rows(
+        task.dataset_path, task.dataset_format, tokenizer=base.tokenizer, template=template, max_length=length
+    )
+    _tell(training, length, "the data set", events)
+    if not training.rows:
+        raise _nothing_to_learn(training, length)
+    validation = _validation(task, base, template, length, events)
+    if training.is_chat and base.chat_template is None:
+        events.info("The base has no chat template. A plain one is used, and kept with the adapter.")
+    if base.tokenizer.eos_token_id is None:
+        events.warn("The base has no end-of-text token: answers will only end at max_tokens.")
+    return Data(training.rows, validation, template if training.is_chat else None, length)
+
+
+def _validation(
+    task: RecipeTask, base: LoadedBase, template: str, length: int, events: Events
+) -> Sequence[LabelledRow]:
+    if task.validation_path is None or task.validation_format is None:
+        return ()
+    validation = label_rows(
+        task.validation_path, task.validation_format, tokenizer=base.tokenizer, template=template, max_length=length
+    )
+    _tell(validation, length, "the validation data set", events)
+    return validation.rows
+
+
+def _tell(rows: RowSet, length: int, where: str, events: Events) -> None:
+    if rows.skipped:
+        events.warn(
+            f"{rows.skipped} rows of {where} are left out: cut to max_sequence_length ({length} tokens), none of their "
+            "answer is left. Raise it or shorten their prompts."
+        )
+    if rows.truncated:
+        events.warn(f"{rows.truncated} rows of {where} are cut to max_sequence_length ({length} tokens).")
+
+
+def _nothing_to_learn(rows: RowSet, length: int) -> DomainError:
+    return DomainError(
+        Reason.NOTHING_TO_LEARN,
+        f"None of the {rows.skipped} rows has an answer left to learn within {length} tokens. Raise "
+        "max_sequence_length, shorten the prompts, or use a base with a longer context.",
+        {"rows": str(rows.skipped), "max_sequence_length": str(length)},
+    )

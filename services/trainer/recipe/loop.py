@@ -1,0 +1,172 @@
+"""The training loop: fit and validate."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+
+from services.common.errors import DomainError, Reason
+from services.trainer.recipe.batches import MicroBatch, batches, micro_batches
+from services.trainer.recipe.defaults import total_steps
+from services.trainer.recipe.events import Events
+from services.trainer.recipe.labels import LabelledRow
+from services.trainer.recipe.loss import SupervisedLoss
+from services.trainer.recipe.protocol import ResolvedHyperparameters, Step
+from services.trainer.recipe.schedule import rate_factor, warmup_steps
+
+CLIP_NORM: Final = 1.0
+VALIDATIONS: Final = 10
+"""How often a run is measured on its validation rows, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a run learns and is measured on.
+
+    Attributes:
+        rows: to learn.
+        validation: to measure on; may be empty.
+        budget: tokens, padding included, of a micro-batch.
+        device: where the model is.
+    """
+
+    rows: Sequence[LabelledRow]
+    validation: Sequence[LabelledRow]
+    budget: int
+    device: torch.device
+
+    def cut(self, rows: Sequence[LabelledRow]) -> list[MicroBatch]:
+        """Make micro-batches of rows."""
+        return [batch.to(self.device) for batch in micro_batches(rows, self.budget)]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """How a run went."""
+
+    steps: int
+    final_loss: float
+    trained_tokens: int
+    validation_loss: float | None
+
+
+def fit(
+    loss: SupervisedLoss,
+    parameters: list[nn.Parameter],
+    material: Material,
+    plan: ResolvedHyperparameters,
+    events: Events,
+) -> Fitted:
+    """Train: one optimizer step per batch, its loss the mean over the batch's labels however it is cut.
+
+    Args:
+        loss: of the adapted model.
+        parameters: to move.
+        material: rows and how to cut them.
+        plan: hyperparameters.
+        events: gets a Step per optimizer step.
+
+    Raises:
+        DomainError: TRAINING_DIVERGED; loss or gradient is NaN or infinite.
+    """
+    steps = total_steps(len(material.rows), plan.epochs, plan.batch_size)
+    optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
+    validation = material.cut(material.validation)
+    value, trained, seen, measured = math.nan, 0, 0, None
+    for step, rate, rows in _steps(material, plan, steps):
+        began = time.perf_counter()
+        pieces = material.cut(rows)
+        _set_rate(optimizer, rate)
+        value, norm = take_step(loss, pieces, parameters, optimizer, step)
+        elapsed = time.perf_counter() - began
+        trained += sum(len(piece.targets) for piece in pieces)
+        seen += len(rows)
+        measured = validate(loss, validation) if validation and _is_measured(step, steps) else None
+        events.send(
+            Step(
+                step=step,
+                total_steps=steps,
+                loss=value,
+                learning_rate=rate,
+                gradient_norm=norm,
+                tokens_per_second=sum(piece.tokens for piece in pieces) / elapsed,
+                epoch=seen / len(material.rows),
+                trained_tokens=trained,
+                validation_loss=measured,
+            )
+        )
+    return Fitted(steps, value, trained, measured)
+
+
+def take_step(
+    loss: SupervisedLoss,
+    pieces: Sequence[MicroBatch],
+    parameters: list[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    step: int,
+) -> tuple[float, float]:
+    """Do one optimizer step.
+
+    Returns:
+        The mean loss over the batch's labels, and the norm of its gradient before clipping to 1.
+
+    Raises:
+        DomainError: TRAINING_DIVERGED.
+    """
+    value = accumulate(loss, pieces)
+    norm = clip_grad_norm_(parameters, CLIP_NORM, foreach=True).item()
+    if not math.isfinite(value) or not math.isfinite(norm):
+        raise _diverged(step, value, norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return value, norm
+
+
+def accumulate(loss: SupervisedLoss, pieces: Sequence[MicroBatch]) -> float:
+    """Add the gradient of a batch's mean loss, piece by piece, and return that loss."""
+    labels = sum(len(piece.targets) for piece in pieces)
+    total = 0.0
+    for piece in pieces:
+        mean = loss.sum(piece) / labels
+        mean.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        total += mean.item()
+    return total
+
+
+@torch.no_grad()
+def validate(loss: SupervisedLoss, batches: Sequence[MicroBatch]) -> float:
+    """Return the mean loss over all labels of some rows."""
+    return sum(loss.sum(batch).item() for batch in batches) / sum(len(batch.targets) for batch in batches)
+
+
+def _steps(
+    material: Material, plan: ResolvedHyperparameters, steps: int
+) -> Iterator[tuple[int, float, list[LabelledRow]]]:
+    """Yield each step's number, learning rate and rows."""
+    warmup = warmup_steps(steps, plan.warmup_ratio)
+    order = batches(len(material.rows), plan.batch_size, plan.epochs, plan.seed)
+    for index, batch in enumerate(order):
+        rate = plan.learning_rate * rate_factor(index, steps, warmup, plan.schedule)
+        yield index + 1, rate, [material.rows[row] for row in batch]
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _is_measured(step: int, steps: int) -> bool:
+    return step == steps or step % max(1, math.ceil(steps / VALIDATIONS)) == 0
+
+
+def _diverged(step: int, value: float, norm: float) -> DomainError:
+    return DomainError(
+        Reason.TRAINING_DIVERGED,
+        f"Training diverged at step {step}: the loss is {value}, the gradient's norm {norm}. Lower the learning rate.",
+        {"step": str(step), "loss": str(value), "gradient_norm": str(norm)},
+    )

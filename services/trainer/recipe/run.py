@@ -1,0 +1,99 @@
+"""One training run, told in order."""
+
+from peft import PeftModel
+
+from services.common.bases.loader import LoadedBase
+from services.common.errors import DomainError, Reason
+from services.trainer.recipe import defaults
+from services.trainer.recipe.adapter import attach, is_unchanged, trained_parameters
+from services.trainer.recipe.artifact import library_versions, save
+from services.trainer.recipe.base import RecognisedBase, load_recognised
+from services.trainer.recipe.batches import token_budget
+from services.trainer.recipe.compute import Compute, choose_compute
+from services.trainer.recipe.data import Data, read_data
+from services.trainer.recipe.events import Events
+from services.trainer.recipe.loop import Fitted, Material, fit
+from services.trainer.recipe.loss import SupervisedLoss
+from services.trainer.recipe.probe import probe
+from services.trainer.recipe.protocol import Finished, RecipeTask, ResolvedHyperparameters, Started
+from services.trainer.recipe.targets import find_targets, output_layer
+
+
+def run(task: RecipeTask, events: Events) -> None:
+    """Train the adapter that a task asks for, and tell it in events; the last one is Finished.
+
+    Raises:
+        DomainError: why there is no adapter.
+    """
+    compute = choose_compute(task.threads)
+    base = load_recognised(task, compute)
+    data = read_data(task, base.loaded, events)
+
+    targets = find_targets(base.loaded.model, task.hyperparameters.target_modules)
+    plan = _plan(task, base.loaded, data, targets.names)
+    _announce(plan, data, compute, events)
+
+    head = output_layer(base.loaded.model)
+    model = attach(base.loaded.model, targets, plan)
+    material = Material(data.rows, data.validation, _budget(base.loaded), compute.device)
+    fitted = fit(SupervisedLoss(model, head), trained_parameters(model), material, plan, events)
+    if is_unchanged(model):
+        raise _no_effect(plan)
+
+    events.send(_finish(task, base, data, model, fitted, compute))
+
+
+def _plan(task: RecipeTask, base: LoadedBase, data: Data, target_modules: tuple[str, ...]) -> ResolvedHyperparameters:
+    return defaults.resolve(
+        task.hyperparameters,
+        rows=len(data.rows),
+        parameters=base.model.num_parameters(),
+        max_sequence_length=data.max_sequence_length,
+        target_modules=target_modules,
+    )
+
+
+def _announce(plan: ResolvedHyperparameters, data: Data, compute: Compute, events: Events) -> None:
+    for text in defaults.warnings(len(data.rows), plan):
+        events.warn(text)
+    events.send(
+        Started(
+            hyperparameters=plan,
+            total_steps=defaults.total_steps(len(data.rows), plan.epochs, plan.batch_size),
+            rows=len(data.rows),
+            supervised_tokens=data.supervised_tokens,
+            compute=compute.describe(),
+        )
+    )
+
+
+def _budget(base: LoadedBase) -> int:
+    config = base.config.get_text_config()
+    return token_budget(config.hidden_size, config.num_hidden_layers, config.vocab_size)
+
+
+def _finish(
+    task: RecipeTask, base: RecognisedBase, data: Data, model: PeftModel, fitted: Fitted, compute: Compute
+) -> Finished:
+    """Save the adapter and sum the run up."""
+    return Finished(
+        steps=fitted.steps,
+        final_loss=fitted.final_loss,
+        trained_tokens=fitted.trained_tokens,
+        validation_loss=fitted.validation_loss,
+        chat_template=data.chat_template,
+        stop_token_ids=base.loaded.stop_token_ids,
+        peft=save(model, task.base_model, task.output_directory),
+        probe=probe(model, data.rows),
+        base_summary=base.fingerprint.summary(),
+        library_versions=library_versions(),
+        compute=compute.describe(),
+    )
+
+
+def _no_effect(plan: ResolvedHyperparameters) -> DomainError:
+    return DomainError(
+        Reason.ADAPTER_NO_EFFECT,
+        f"After training every lora_B is still zero: the adapter changes nothing. The learning rate was "
+        f"{plan.learning_rate:g}; raise it, or check that the rows have answers to learn.",
+    )
