@@ -21,6 +21,7 @@ from services.common.errors import DomainError
 @click.pass_obj
 def chat(
     data_dir: Path | None,
+    /,
     model: str,
     message: str | None,
     system: str | None,

@@ -29,6 +29,7 @@ from cli.progress import follow
 @click.pass_obj
 def train(
     data_dir: Path | None,
+    /,
     *,
     base_id: str,
     file: Path,

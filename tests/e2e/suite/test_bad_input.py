@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,6 @@ from tests.support.suite import RunningSuite, start_suite, tenon
 from tests.support.tiny_bases import make_tiny_base
 
 GOOD = '{"instruction": "a", "output": "b"}\n'
-
-BASES = {
-    "empty": ("BASE_NOT_A_MODEL", lambda path: path.mkdir()),
-    "a file": ("BASE_", lambda path: path.write_text("x")),
-    "missing": ("BASE_", lambda path: None),
-    "pickle": ("BASE_UNSAFE_FILES", lambda path: pickled(path)),
-    "cut off": ("SAFETENSORS_INVALID", lambda path: cut_off(path)),
-}
 
 
 def pickled(path: Path) -> None:
@@ -32,6 +25,15 @@ def cut_off(path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-100])
 
 
+BASES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "empty": ("no model", Path.mkdir),
+    "a file": ("not a directory", lambda path: path.write_text("x")),
+    "missing": ("missing", lambda path: None),
+    "pickle": ("pickle", pickled),
+    "cut off": ("model.safetensors", cut_off),
+}
+
+
 @pytest.mark.parametrize("kind", BASES)
 def test_what_is_no_base_is_not_added(trained: RunningSuite, tmp_path: Path, kind: str) -> None:
     directory = tmp_path / kind
@@ -40,6 +42,7 @@ def test_what_is_no_base_is_not_added(trained: RunningSuite, tmp_path: Path, kin
     ran = trained.tenon("base", "add", directory, "--name", "wrong")
     assert ran.returncode in {2, 3}, ran.stderr
     assert ran.stderr.count("Error: ") == 1
+    assert BASES[kind][0] in ran.stderr
     assert "Traceback" not in ran.stderr
     assert trained.tenon("base", "list", "--json").stdout == before
 
