@@ -47,7 +47,10 @@ def main(arguments: Sequence[str]) -> None:
     _die_with_parent(options.death_signal)
     if os.getppid() != options.parent:
         sys.exit("The process that started this one has ended already.")
-    os.execv(options.argv[0], options.argv)  # noqa: S606  # the whole purpose; the arguments come from the suite
+    try:
+        os.execv(options.argv[0], options.argv)  # noqa: S606  # the whole purpose; the arguments come from the suite
+    except OSError as error:
+        sys.exit(f"Cannot start {options.argv[0]}: {error.strerror}.")
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -34,17 +34,17 @@ def initdb_identity(server: Identity | None) -> Identity | None:
     """Choose whom `initdb` runs as: it wants a name for its user, so root lends it one that exists for a second.
 
     Raises:
-        DomainError: DATA_DIRECTORY_UNUSABLE, if this machine has no user but root.
+        DomainError: DATA_DIRECTORY_UNUSABLE, if there is no user with a name for it.
     """
-    if server is None or _has_name(server.uid):
+    if server is None:
+        if not _has_name(os.geteuid()):
+            raise _nameless(f"this command runs as uid {os.geteuid()}, which has none")
+        return None
+    if _has_name(server.uid):
         return server
     others = [entry for entry in pwd.getpwall() if entry.pw_uid != ROOT]
     if not others:
-        raise DomainError(
-            Reason.DATA_DIRECTORY_UNUSABLE,
-            "Postgres cannot be set up by root on a machine without any other user in /etc/passwd. "
-            "Add one, for example `nobody`.",
-        )
+        raise _nameless("there is none but root's")
     chosen = next((entry for entry in others if entry.pw_name == "nobody"), others[0])
     return Identity(chosen.pw_uid, chosen.pw_gid)
 
@@ -63,3 +63,11 @@ def _has_name(uid: int) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _nameless(what: str) -> DomainError:
+    return DomainError(
+        Reason.DATA_DIRECTORY_UNUSABLE,
+        f"To make a database, Postgres needs a user with a name in /etc/passwd, and {what}. "
+        "Add an entry, for example: tenon:x:12345:12345::/nonexistent:/usr/sbin/nologin",
+    )

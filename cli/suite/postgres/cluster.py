@@ -21,8 +21,6 @@ from services.common.errors import DomainError, Reason
 
 USER: Final = "tenon"
 INITDB_SECONDS: Final = 120.0
-ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-"""Nothing of the caller's environment, which holds secrets, concerns Postgres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +85,9 @@ class Cluster:
             return
         if not self.password_file.exists():
             write_atomically(self.password_file, f"{secrets.token_urlsafe(32)}\n")
+        maker = initdb_identity(identity)
         pending = self.home / f".data-{secrets.token_hex(8)}"
         pending.mkdir(mode=0o700)
-        maker = initdb_identity(identity)
         if maker is not None:
             give(pending, maker)
         await self._initdb(programs, pending, maker, log)
@@ -156,13 +154,20 @@ def _readable(text: str, identity: Identity | None) -> Iterator[int]:
         os.close(reading)
 
 
+def environment() -> dict[str, str]:
+    """Answer the environment of Postgres's programs: nothing of the caller's, which holds secrets, concerns them."""
+    # Except what the Python in front of them (see `launcher`) may need to start at all.
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", **kept}
+
+
 async def _run(argv: list[str], pass_fds: tuple[int, ...], log: Path) -> None:
     output = open_log(log)
     begin = os.fstat(output).st_size
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
-            env=ENVIRONMENT,
+            env=environment(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,

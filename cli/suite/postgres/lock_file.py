@@ -45,6 +45,9 @@ def _is_server_of(pid: int, data: Path, started: int) -> bool:
     try:
         if (process / "comm").read_text(encoding="utf-8", errors="replace").strip() != "postgres":
             return False
+        # A process that has ended, and nobody has asked how yet, keeps its name but has no command line.
+        if not (process / "cmdline").read_bytes():
+            return False
     except OSError:
         return False
     # A server's working directory is its data directory. Root without CAP_SYS_PTRACE, as in most containers, may not

@@ -15,7 +15,7 @@ from cli.suite.data_directory import DataDirectory, unusable
 from cli.suite.launcher import Identity
 from cli.suite.leftovers import end_postgres
 from cli.suite.postgres.account import ROOT, give, server_identity
-from cli.suite.postgres.cluster import ENVIRONMENT, USER, Cluster, Reach, reached
+from cli.suite.postgres.cluster import USER, Cluster, Reach, environment, reached
 from cli.suite.postgres.lock_file import remove_stale
 from cli.suite.postgres.programs import installed_programs, shared_programs
 from cli.suite.process import ProcessSpec, StopStep
@@ -67,7 +67,7 @@ class EmbeddedPostgres:
         return ProcessSpec(
             name=NAME,
             argv=(self.program, "-D", self.reach.name, *options),
-            env=ENVIRONMENT,
+            env=environment(),
             ready=self.is_ready,
             prepare=self.recover,
             ready_within=RECOVERY_SECONDS,

@@ -1,8 +1,6 @@
-import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +11,46 @@ from tests.e2e.postgres.hosting import Host, start
 Start = Callable[..., Host]
 
 
-@pytest.fixture
-def up() -> Iterator[Start]:
-    """Start suites; what is left of them at the end of the test is killed."""
+@contextmanager
+def starter() -> Iterator[Start]:
+    """Start suites; what is left of them at the end is killed."""
     hosts: list[Host] = []
 
     def start_one(data_dir: Path, **options: Any) -> Host:
         hosts.append(start(data_dir, **options))
         return hosts[-1]
 
-    yield start_one
-    for host in hosts:
-        if host.process.returncode is None:
-            host.kill()
-        for left in host.leftovers() if host.mark else ():
-            with suppress(ProcessLookupError):
-                os.kill(left.pid, signal.SIGKILL)
-        for pipe in (host.process.stdout, host.process.stderr):
-            assert pipe is not None
-            pipe.close()
+    try:
+        yield start_one
+    finally:
+        for host in hosts:
+            host.clear()
+
+
+@pytest.fixture
+def up() -> Iterator[Start]:
+    with starter() as start_one:
+        yield start_one
 
 
 @pytest.fixture(scope="session")
 def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory that was in use once, with a table `kept`."""
     data_dir = tmp_path_factory.mktemp("initialised") / "data"
-    host = start(data_dir).wait_ready()
-    try:
+    with starter() as start_one:
+        host = start_one(data_dir).wait_ready()
         host.query("CREATE TABLE kept AS SELECT 42 AS answer")
-    finally:
         host.stop()
     return data_dir
+
+
+@pytest.fixture(scope="session")
+def one(initialised: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A suite that runs all the while, for tests that leave it as it is."""
+    data_dir = shutil.copytree(initialised, tmp_path_factory.mktemp("one") / "data")
+    with starter() as start_one:
+        yield (host := start_one(Path(data_dir)).wait_ready())
+        host.stop()
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,14 @@ import psycopg
 
 from cli.suite.leftovers import Leftover, find
 from cli.suite.postgres.account import DEFAULT_UID
+from tests.e2e.postgres.reachable import REPOSITORY, Python
 
-REPOSITORY = Path(__file__).parents[3]
 HOST = Path(__file__).with_name("host.py")
 ROOT = os.geteuid() == 0
 SERVER_UID = DEFAULT_UID if ROOT else os.geteuid()
-ORDINARY_UID = 54321
-"""Has no account; used where the tests run as root."""
+ORDINARY_UID = pwd.getpwnam("nobody").pw_uid
+NAMELESS_UID = 54321
+"""Whom tests that run as root become."""
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
@@ -43,20 +46,14 @@ class Host:
     uids: list[int] = field(default_factory=lambda: [os.geteuid(), SERVER_UID, ORDINARY_UID])
 
     def wait_ready(self) -> "Host":
-        for line in self._stdout():
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             if line.startswith("{"):
                 found = json.loads(line)
                 self.database_url, self.mark = found["database_url"], found["mark"]
             if line.startswith("tenon is ready at "):
                 return self
-        raise AssertionError(f"not ready; exit status {self.process.wait()}: {self.stderr()}")
-
-    def _stdout(self) -> Any:
-        return self.process.stdout
-
-    def stderr(self) -> str:
-        assert self.process.stderr is not None
-        return self.process.stderr.read()
+        raise AssertionError(f"not ready; exit status {self.process.wait()}: {self.process.communicate()[1]}")
 
     def refused(self) -> str:
         """Wait for the end of a suite that must not start, and answer what it said."""
@@ -73,6 +70,17 @@ class Host:
         self.process.kill()
         self.process.communicate(timeout=60)
 
+    def clear(self) -> None:
+        """Kill whatever is left."""
+        if self.process.returncode is None:
+            self.kill()
+        for left in self.leftovers() if self.mark else ():
+            with suppress(ProcessLookupError):
+                os.kill(left.pid, signal.SIGKILL)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database_url, autocommit=True, connect_timeout=5) as connection:
             cursor = connection.execute(statement.encode())
@@ -86,23 +94,28 @@ class Host:
         return found.pid
 
 
-def start(data_dir: Path, *, uid: int | None = None, env: Mapping[str, str] | None = None) -> Host:
-    """Start a suite; with `uid` as that user, who has no other groups."""
+def start(
+    data_dir: Path, *, uid: int | None = None, python: Python | None = None, env: Mapping[str, str] | None = None
+) -> Host:
+    """Start a suite.
+
+    Args:
+        data_dir: of the suite.
+        uid: start it as this user, who has no other groups.
+        python: an interpreter that finds the suite by itself; None: this one.
+        env: more than this process has.
+    """
     user: dict[str, Any] = {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
-    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "protos" / "gen")])
+    here = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "protos" / "gen")])
+    program, needs = (python.program, python.env) if python else (sys.executable, {"PYTHONPATH": here})
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     process = subprocess.Popen(
-        [sys.executable, str(HOST), str(data_dir)],
+        [str(program), "-c", HOST.read_text(), str(data_dir)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
+        env={**inherited, **needs, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
         cwd="/",
         **user,
     )
     return Host(data_dir, process)
-
-
-def reachable_by_others(path: Path) -> bool:
-    """Whether a user who owns nothing may pass through all folders above `path`, and read it."""
-    path = path.resolve()
-    return all(part.stat().st_mode & 0o001 for part in path.parents) and bool(path.stat().st_mode & 0o004)
