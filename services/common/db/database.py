@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import AsyncConnectionPool
@@ -147,17 +147,23 @@ async def open_database(settings: DatabaseSettings, *, application_name: str) ->
     Raises:
         DomainError: SETTINGS_INVALID: TENON_DATABASE_URL is not a Postgres URL.
     """
-    try:
-        conninfo = make_conninfo(
-            settings.database_url.get_secret_value(), application_name=application_name, **_PARAMETERS
-        )
-    except psycopg.ProgrammingError:
-        # Without the cause: it quotes parts of the URL.
-        message = "TENON_DATABASE_URL is no Postgres URL. Write postgresql://user:password@host:port/database."
-        raise DomainError(Reason.SETTINGS_INVALID, message) from None
+    conninfo = _conninfo(settings.database_url.get_secret_value(), application_name)
     database = Database(conninfo, settings.database_pool_size)
     await database.start()
     try:
         yield database
     finally:
         await database.stop()
+
+
+def _conninfo(url: str, application_name: str) -> str:
+    try:
+        stated = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        stated = {"port": "none"}
+    # libpq itself looks at the port only when it connects, and would then look like a server that is down.
+    if not all(port.isdecimal() for port in str(stated.get("port") or "5432").split(",")):
+        # Without a cause: it quotes parts of the URL.
+        message = "TENON_DATABASE_URL is no Postgres URL. Write postgresql://user:password@host:port/database."
+        raise DomainError(Reason.SETTINGS_INVALID, message)
+    return make_conninfo(url, application_name=application_name, **_PARAMETERS)

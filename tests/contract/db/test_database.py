@@ -109,9 +109,10 @@ async def test_a_cancelled_statement_gives_its_connection_back(postgres_url: str
         assert await one(database) == 1
 
 
-async def test_a_url_that_is_none_is_refused_without_quoting_it() -> None:
+@pytest.mark.parametrize("url", ["postgresql://u:hush@h:port/x", "postgresql://u:hush@h/x y=?", "hush"])
+async def test_a_url_that_is_none_is_refused_without_quoting_it(url: str) -> None:
     with pytest.raises(DomainError) as caught:
-        async with open_database(settings("postgresql://u:hush@h:port/x y=?"), application_name="test"):
+        async with open_database(settings(url), application_name="test"):
             pass
     assert caught.value.reason is Reason.SETTINGS_INVALID
     assert "hush" not in caught.value.message
