@@ -1,0 +1,1 @@
+"""REST over registry, trainer and inference, in the shape OpenAI's clients know."""

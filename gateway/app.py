@@ -1,0 +1,55 @@
+"""The REST application: its routes, and what surrounds them."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from gateway.body_limit import BodyLimit
+from gateway.context import RequestContext
+from gateway.errors import install_error_handlers
+from gateway.routes import adapters, base_models, chat, completions, files, fine_tuning, health, models
+from gateway.routes.common import ERRORS
+from gateway.services import Services
+
+_ROUTERS: Final = (files, fine_tuning, models, chat, completions, base_models, adapters, health)
+
+
+def create_app(services: Services) -> FastAPI:
+    """Build the application over open services."""
+    # No pages: FastAPI's load their scripts from elsewhere.
+    app = FastAPI(
+        title="Tenon",
+        version="1",
+        description="Trains, registers and serves LoRA adapters; an adapter answers only on the base it was trained on.",
+        docs_url=None,
+        redoc_url=None,
+        responses=ERRORS,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    install_error_handlers(app)
+    settings = services.settings
+    uploads = dict.fromkeys(files.UPLOAD_PATHS, settings.http_max_upload_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.http_max_body_bytes, max_bytes_of=uploads)
+    app.add_middleware(RequestContext)
+    app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    return app
+
+
+def openapi_document(app: FastAPI) -> dict[str, Any]:
+    """Describe the API by OpenAPI 3.1, with the errors it really gives."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
+        for path in document["paths"].values():
+            for operation in path.values():
+                # FastAPI's own answer to a wrong request; ours is a 400.
+                operation["responses"].pop("422", None)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(unused, None)
+        app.openapi_schema = document
+    return app.openapi_schema

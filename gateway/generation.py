@@ -1,0 +1,46 @@
+"""One answer on its way: asked for as a whole or in pieces, and given up when the client is gone."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from gateway.services import Services
+from tenon.inference.v1 import inference_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What every piece of an answer repeats.
+
+    Attributes:
+        id: of the answer.
+        created: seconds since 1970.
+        model: as the caller wrote it.
+    """
+
+    id: str
+    created: int
+    model: str
+
+    @classmethod
+    def new(cls, prefix: str, model: str) -> "Head":
+        """Begin an answer."""
+        return cls(f"{prefix}-{secrets.token_hex(12)}", int(time.time()), model)
+
+
+async def generate(services: Services, request: inference_pb2.GenerateRequest) -> inference_pb2.GenerateResponse:
+    """Ask for an answer as a whole."""
+    return await services.inference.Generate(request, timeout=services.settings.generate_seconds)
+
+
+async def stream(
+    services: Services, request: inference_pb2.GenerateRequest
+) -> AsyncIterator[inference_pb2.StreamGenerateResponse]:
+    """Ask for an answer in pieces; whoever stops reading stops the generation."""
+    call = services.inference.StreamGenerate(request, timeout=services.settings.generate_seconds)
+    try:
+        async for piece in call:
+            yield piece
+    finally:
+        call.cancel()

@@ -1,0 +1,1 @@
+"""Messages of the services to and from what REST says, by resource."""

@@ -1,0 +1,72 @@
+"""Data sets as files."""
+
+from types import MappingProxyType
+from typing import Any, Final
+
+from gateway.mapping.times import unix
+from gateway.names import last_part
+from gateway.schemas.files import FileExtension, FileObject, Statistics
+from services.common.errors import DomainError, Reason, Violation
+from tenon.trainer.v1 import dataset_pb2
+
+FORMATS: Final = MappingProxyType(
+    {
+        "alpaca": dataset_pb2.DATASET_FORMAT_ALPACA,
+        "sharegpt": dataset_pb2.DATASET_FORMAT_SHAREGPT,
+        "openai_chat": dataset_pb2.DATASET_FORMAT_OPENAI_CHAT,
+        "prompt_completion": dataset_pb2.DATASET_FORMAT_PROMPT_COMPLETION,
+    }
+)
+
+
+def format_to_proto(name: str | None) -> dataset_pb2.DatasetFormat:
+    """Read a format's name; None or nothing asks for its detection.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT.
+    """
+    if not name:
+        return dataset_pb2.DATASET_FORMAT_UNSPECIFIED
+    if name not in FORMATS:
+        text = f"is {name[:80]!r}; it must be one of {', '.join(FORMATS)}, or left out"
+        raise DomainError(Reason.INVALID_ARGUMENT, f"format: {text}.", violations=[Violation("format", text)])
+    return FORMATS[name]
+
+
+def format_name(value: int) -> str:
+    """Write a format's name; empty where there is none."""
+    return next((name for name, number in FORMATS.items() if number == value), "")
+
+
+def file_object(dataset: dataset_pb2.Dataset) -> FileObject:
+    """Write a data set as a file."""
+    return FileObject(
+        id=last_part(dataset.name),
+        bytes=dataset.size_bytes,
+        created_at=unix(dataset.create_time),
+        filename=dataset.display_name,
+        tenon=FileExtension(
+            format=format_name(dataset.format), sha256=dataset.sha256, statistics=_statistics(dataset.statistics)
+        ),
+    )
+
+
+def check_lines(message: dataset_pb2.CheckDatasetResponse) -> list[dict[str, Any]]:
+    """Write what a check found since the last message, an object a line."""
+    lines: list[dict[str, Any]] = [
+        {"fault": {"line": f.line, "row": f.row, "field": f.field, "reason": f.reason}} for f in message.faults
+    ]
+    if message.HasField("statistics"):
+        counts = _statistics(message.statistics).model_dump()
+        lines.append({"summary": {"format": format_name(message.format), **counts}})
+    return lines
+
+
+def _statistics(counts: dataset_pb2.DatasetStatistics) -> Statistics:
+    return Statistics(
+        row_count=counts.row_count,
+        faulty_row_count=counts.faulty_row_count,
+        duplicate_row_count=counts.duplicate_row_count,
+        answer_count=counts.answer_count,
+        answer_characters=counts.answer_characters,
+    )

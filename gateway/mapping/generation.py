@@ -1,0 +1,99 @@
+"""Requests for answers, and what comes back."""
+
+from types import MappingProxyType
+from typing import Final
+
+from gateway.names import ModelName, base_model_name, last_part, public_version
+from gateway.schemas.answers import FinishReason, Identity, Usage
+from gateway.schemas.generation import ChatRequest, CompletionRequest, Generation, Message, TextPart
+from services.common.errors import DomainError, Reason, Violation
+from tenon.inference.v1 import inference_pb2
+
+_FINISH: Final[MappingProxyType[int, FinishReason]] = MappingProxyType(
+    {inference_pb2.FINISH_REASON_STOP: "stop", inference_pb2.FINISH_REASON_LENGTH: "length"}
+)
+# OpenAI's newer name; templates know the older one.
+_ROLES: Final = MappingProxyType({"developer": "system"})
+
+
+def chat_request(chat: ChatRequest, model: ModelName) -> inference_pb2.GenerateRequest:
+    """Read a conversation.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT.
+    """
+    if chat.max_tokens is not None and chat.max_completion_tokens not in {None, chat.max_tokens}:
+        text = "differs from max_tokens; send one of them"
+        raise DomainError(
+            Reason.INVALID_ARGUMENT,
+            f"max_completion_tokens: {text}.",
+            violations=[Violation("max_completion_tokens", text)],
+        )
+    request = _generation(chat, model, chat.max_tokens or chat.max_completion_tokens)
+    request.conversation.messages.extend(_message(message) for message in chat.messages)
+    return request
+
+
+def completion_request(completion: CompletionRequest, model: ModelName) -> inference_pb2.GenerateRequest:
+    """Read a prompt.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT.
+    """
+    request = _generation(completion, model, completion.max_tokens)
+    request.prompt.parts.add(text=completion.prompt)
+    return request
+
+
+def expected_base(base_model: str | None) -> str:
+    """Read the base that the caller expects; empty where none is named.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT.
+    """
+    return str(base_model_name(base_model, "base_model")) if base_model else ""
+
+
+def finish_reason(reason: inference_pb2.FinishReason) -> FinishReason:
+    """Write why an answer ended."""
+    return _FINISH.get(reason, "stop")
+
+
+def usage(counted: inference_pb2.Usage) -> Usage:
+    """Write tokens counted."""
+    return Usage(
+        prompt_tokens=counted.prompt_tokens,
+        completion_tokens=counted.completion_tokens,
+        total_tokens=counted.prompt_tokens + counted.completion_tokens,
+    )
+
+
+def identity(of: inference_pb2.ModelIdentity) -> Identity:
+    """Write which weights answered."""
+    return Identity(
+        base_model=last_part(of.base_model),
+        base_fingerprint_id=of.base_fingerprint_id,
+        adapter_version=public_version(of.adapter_version) or None,
+    )
+
+
+def _generation(body: Generation, model: ModelName, max_tokens: int | None) -> inference_pb2.GenerateRequest:
+    return inference_pb2.GenerateRequest(
+        model=str(model),
+        base_model=expected_base(body.base_model),
+        sampling=inference_pb2.SamplingParameters(
+            temperature=body.temperature, top_p=body.top_p, top_k=body.top_k, seed=body.seed
+        ),
+        max_tokens=max_tokens or 0,
+        stop=body.stop,
+    )
+
+
+def _message(message: Message) -> inference_pb2.ChatMessage:
+    return inference_pb2.ChatMessage(
+        role=_ROLES.get(message.role, message.role), parts=[_part(part) for part in message.content]
+    )
+
+
+def _part(part: TextPart) -> inference_pb2.ContentPart:
+    return inference_pb2.ContentPart(text=part.text)

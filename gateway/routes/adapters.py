@@ -1,0 +1,59 @@
+"""``/v1/adapters``."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from gateway.described import describe, describe_all
+from gateway.mapping.adapters import alias_object, version_object
+from gateway.names import PROJECT, adapter_name, version_name
+from gateway.routes.common import RequestId
+from gateway.schemas.adapters import Adapter, AdapterVersion, Alias, MoveAlias
+from gateway.schemas.common import Listing, Page
+from gateway.services import ServicesOf
+from services.common.resource_names import AliasName, check_slug
+from tenon.registry.v1 import adapter_pb2
+
+router = APIRouter(tags=["Adapters"])
+
+
+@router.get("/v1/adapters")
+async def list_adapters(query: Annotated[Page, Query()], services: ServicesOf) -> Listing[Adapter]:
+    """List adapters by id."""
+    request = adapter_pb2.ListAdaptersRequest(parent=PROJECT, page_size=query.page_size, page_token=query.page_token)
+    page = await services.adapters.ListAdapters(request)
+    return Listing(data=await describe_all(services, page.adapters), next_page_token=page.next_page_token)
+
+
+@router.get("/v1/adapters/{adapter_id}")
+async def get_adapter(adapter_id: str, services: ServicesOf) -> Adapter:
+    """Describe an adapter, with its aliases."""
+    request = adapter_pb2.GetAdapterRequest(name=str(adapter_name(adapter_id, "adapter_id")))
+    return await describe(services, (await services.adapters.GetAdapter(request)).adapter)
+
+
+@router.get("/v1/adapters/{adapter_id}/versions")
+async def list_versions(
+    adapter_id: str, query: Annotated[Page, Query()], services: ServicesOf
+) -> Listing[AdapterVersion]:
+    """List an adapter's versions, newest first."""
+    request = adapter_pb2.ListAdapterVersionsRequest(
+        parent=str(adapter_name(adapter_id, "adapter_id")), page_size=query.page_size, page_token=query.page_token
+    )
+    page = await services.adapters.ListAdapterVersions(request)
+    return Listing(data=list(map(version_object, page.adapter_versions)), next_page_token=page.next_page_token)
+
+
+@router.put("/v1/adapters/{adapter_id}/aliases/{alias_id}")
+async def move_alias(
+    adapter_id: str, alias_id: str, body: MoveAlias, services: ServicesOf, request_id: RequestId = ""
+) -> Alias:
+    """Point an alias at a version; without an etag, it is created where there is none."""
+    adapter = adapter_name(adapter_id, "adapter_id")
+    alias = adapter_pb2.Alias(
+        name=str(AliasName(adapter.project, adapter.adapter, check_slug(alias_id, "alias_id"))),
+        version=str(version_name(adapter, body.version)),
+        etag=body.etag,
+    )
+    request = adapter_pb2.UpdateAliasRequest(alias=alias, allow_missing=not body.etag, request_id=request_id)
+    return alias_object((await services.adapters.UpdateAlias(request)).alias)

@@ -1,0 +1,83 @@
+"""``/v1/chat/completions``."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from gateway.generation import Head, generate, stream
+from gateway.mapping.generation import chat_request, finish_reason, identity, usage
+from gateway.names import resolve_model
+from gateway.schemas.answers import AnswerMessage, ChatChoice, ChatCompletion, ChatCompletionChunk, ChunkChoice, Delta
+from gateway.schemas.answers import Identity as Answerer
+from gateway.schemas.generation import ChatRequest
+from gateway.services import ServicesOf
+from gateway.sse import DONE, event, event_stream, started
+from tenon.inference.v1 import inference_pb2
+
+router = APIRouter(tags=["Chat"])
+
+
+@router.post("/v1/chat/completions", response_model=ChatCompletion)
+async def create_chat_completion(body: ChatRequest, services: ServicesOf) -> ChatCompletion | StreamingResponse:
+    """Answer a conversation, as a whole or, with ``stream``, in pieces."""
+    request = chat_request(body, await resolve_model(services, body.model))
+    head = Head.new("chatcmpl", body.model)
+    if body.stream:
+        pieces = await started(stream(services, request))
+        with_usage = body.stream_options is not None and body.stream_options.include_usage
+        return event_stream(_events(head, pieces, with_usage=with_usage))
+    answer = await generate(services, request)
+    return ChatCompletion(
+        id=head.id,
+        created=head.created,
+        model=head.model,
+        choices=[
+            ChatChoice(message=AnswerMessage(content=answer.text), finish_reason=finish_reason(answer.finish_reason))
+        ],
+        usage=usage(answer.usage),
+        tenon=identity(answer.identity),
+    )
+
+
+async def _events(
+    head: Head, pieces: AsyncIterator[inference_pb2.StreamGenerateResponse], *, with_usage: bool
+) -> AsyncIterator[str]:
+    chunks: _Chunks | None = None
+    async for piece in pieces:
+        if chunks is None:
+            chunks = _Chunks(head, identity(piece.identity))
+            yield chunks.write(ChunkChoice(delta=Delta(role="assistant", content="")))
+        if piece.text:
+            yield chunks.write(ChunkChoice(delta=Delta(content=piece.text)))
+        if piece.finish_reason:
+            yield chunks.write(ChunkChoice(delta=Delta(), finish_reason=finish_reason(piece.finish_reason)))
+            if with_usage:
+                yield chunks.write_usage(piece.usage)
+    yield DONE
+
+
+class _Chunks:
+    """Writes the pieces of one answer."""
+
+    def __init__(self, head: Head, answerer: Answerer) -> None:
+        self._head = head
+        self._answerer = answerer
+
+    def write(self, choice: ChunkChoice) -> str:
+        return self._write([choice])
+
+    def write_usage(self, counted: inference_pb2.Usage) -> str:
+        return self._write([], counted)
+
+    def _write(self, choices: list[ChunkChoice], counted: inference_pb2.Usage | None = None) -> str:
+        head = self._head
+        chunk = ChatCompletionChunk(
+            id=head.id,
+            created=head.created,
+            model=head.model,
+            choices=choices,
+            usage=usage(counted) if counted else None,
+            tenon=self._answerer,
+        )
+        return event(chunk.model_dump(exclude_unset=False))

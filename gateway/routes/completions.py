@@ -1,0 +1,56 @@
+"""``/v1/completions``."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from gateway.generation import Head, generate, stream
+from gateway.mapping.generation import completion_request, finish_reason, identity, usage
+from gateway.names import resolve_model
+from gateway.schemas.answers import Completion, CompletionChoice, FinishReason, Identity, Usage
+from gateway.schemas.generation import CompletionRequest
+from gateway.services import ServicesOf
+from gateway.sse import DONE, event, event_stream, started
+from tenon.inference.v1 import inference_pb2
+
+router = APIRouter(tags=["Completions"])
+
+
+@router.post("/v1/completions", response_model=Completion)
+async def create_completion(body: CompletionRequest, services: ServicesOf) -> Completion | StreamingResponse:
+    """Go on with a text, as a whole or, with ``stream``, in pieces."""
+    request = completion_request(body, await resolve_model(services, body.model))
+    head = Head.new("cmpl", body.model)
+    if body.stream:
+        pieces = await started(stream(services, request))
+        with_usage = body.stream_options is not None and body.stream_options.include_usage
+        return event_stream(_events(head, pieces, with_usage=with_usage))
+    answer = await generate(services, request)
+    reason = finish_reason(answer.finish_reason)
+    return _completion(head, identity(answer.identity), [_choice(answer.text, reason)], usage(answer.usage))
+
+
+async def _events(
+    head: Head, pieces: AsyncIterator[inference_pb2.StreamGenerateResponse], *, with_usage: bool
+) -> AsyncIterator[str]:
+    answerer: Identity | None = None
+    async for piece in pieces:
+        answerer = answerer or identity(piece.identity)
+        reason = finish_reason(piece.finish_reason) if piece.finish_reason else None
+        yield event(_completion(head, answerer, [_choice(piece.text, reason)]).model_dump())
+        if reason and with_usage:
+            yield event(_completion(head, answerer, [], usage(piece.usage)).model_dump())
+    yield DONE
+
+
+def _choice(text: str, reason: FinishReason | None) -> CompletionChoice:
+    return CompletionChoice(text=text, finish_reason=reason)
+
+
+def _completion(
+    head: Head, answerer: Identity, choices: list[CompletionChoice], counted: Usage | None = None
+) -> Completion:
+    return Completion(
+        id=head.id, created=head.created, model=head.model, choices=choices, usage=counted, tenon=answerer
+    )

@@ -1,0 +1,157 @@
+"""``/v1/files``, and the check of a file without storing it."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+
+from gateway.mapping.files import check_lines, file_object, format_to_proto
+from gateway.multipart import read_form
+from gateway.names import PROJECT, dataset_name, last_part
+from gateway.routes.common import RequestId, cursor_page
+from gateway.schemas.common import CursorListing
+from gateway.schemas.files import CheckQuery, FileCursor, FileDeleted, FileObject
+from gateway.services import Services, ServicesOf
+from gateway.sse import started
+from gateway.uploads import GuardedStream, UploadForm, chunked
+from tenon.trainer.v1 import dataset_pb2
+
+router = APIRouter(tags=["Files"])
+
+UPLOAD_PATHS = ("/v1/files", "/v1/datasets/check")
+"""Paths whose bodies are files."""
+
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "purpose": {"type": "string", "enum": ["fine-tune"]},
+                        "format": {
+                            "type": "string",
+                            "enum": ["alpaca", "sharegpt", "openai_chat", "prompt_completion"],
+                            "description": "Tenon's own: the rows' layout; left out, it is detected. Before the file.",
+                        },
+                        "file": {"type": "string", "format": "binary"},
+                    },
+                }
+            }
+        },
+    }
+}
+_BYTES = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post("/v1/files", openapi_extra=_FORM)
+async def upload_file(request: Request, services: ServicesOf, request_id: RequestId = "") -> FileObject:
+    """Store a file of training rows. With a faulty row nothing is stored, and every fault told has its line."""
+    form = UploadForm(read_form(request))
+    await form.open()
+    spec = dataset_pb2.DatasetUploadSpec(
+        parent=PROJECT,
+        display_name=form.filename,
+        format=format_to_proto(form.fields.get("format")),
+        request_id=request_id,
+    )
+    messages = GuardedStream(_upload_messages(spec, form))
+    answer = services.datasets.UploadDataset(aiter(messages), timeout=services.settings.upload_seconds)
+    return file_object((await messages.unless_failed(answer)).dataset)
+
+
+@router.get("/v1/files")
+async def list_files(query: Annotated[FileCursor, Query()], services: ServicesOf) -> CursorListing[FileObject]:
+    """List files, newest first."""
+    if query.purpose not in {None, "fine-tune"}:
+        return CursorListing(data=[])
+
+    async def fetch(size: int, token: str) -> tuple[Sequence[dataset_pb2.Dataset], str]:
+        request = dataset_pb2.ListDatasetsRequest(parent=PROJECT, page_size=size, page_token=token)
+        page = await services.datasets.ListDatasets(request)
+        return page.datasets, page.next_page_token
+
+    return await cursor_page(fetch, lambda d: last_part(d.name), file_object, after=query.after, limit=query.limit)
+
+
+@router.get("/v1/files/{file_id}")
+async def get_file(file_id: str, services: ServicesOf) -> FileObject:
+    """Describe a file."""
+    request = dataset_pb2.GetDatasetRequest(name=str(dataset_name(file_id)))
+    return file_object((await services.datasets.GetDataset(request)).dataset)
+
+
+@router.get("/v1/files/{file_id}/content", response_class=StreamingResponse)
+async def download_file(file_id: str, services: ServicesOf) -> StreamingResponse:
+    """Send a file's bytes as they were uploaded."""
+    described = await get_file(file_id, services)
+    chunks = await started(_download(services, file_id))
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(described.filename, safe='')}"}
+    return StreamingResponse(chunks, media_type="application/octet-stream", headers=headers)
+
+
+@router.delete("/v1/files/{file_id}")
+async def delete_file(file_id: str, services: ServicesOf, request_id: RequestId = "") -> FileDeleted:
+    """Delete a file; jobs that used it stay."""
+    request = dataset_pb2.DeleteDatasetRequest(name=str(dataset_name(file_id)), request_id=request_id)
+    await services.datasets.DeleteDataset(request)
+    return FileDeleted(id=file_id)
+
+
+@router.post("/v1/datasets/check", response_class=StreamingResponse, openapi_extra=_BYTES)
+async def check_file(
+    query: Annotated[CheckQuery, Query()], request: Request, services: ServicesOf
+) -> StreamingResponse:
+    """Check a file without storing it: JSON lines, each a ``fault``, and at the end the ``summary``."""
+    lines = await started(_check(services, request, format_to_proto(query.format)))
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+async def _upload_messages(
+    spec: dataset_pb2.DatasetUploadSpec, form: UploadForm
+) -> AsyncIterator[dataset_pb2.UploadDatasetRequest]:
+    yield dataset_pb2.UploadDatasetRequest(spec=spec)
+    async for chunk in chunked(form.file()):
+        yield dataset_pb2.UploadDatasetRequest(chunk=chunk)
+
+
+async def _check(services: Services, request: Request, row_format: dataset_pb2.DatasetFormat) -> AsyncIterator[str]:
+    messages = GuardedStream(_check_messages(request, row_format))
+    call = services.datasets.CheckDataset(aiter(messages), timeout=services.settings.upload_seconds)
+    try:
+        answers = aiter(call)
+        while (answer := await messages.unless_failed(anext(answers, None))) is not None:
+            for line in check_lines(answer):
+                yield json.dumps(line, ensure_ascii=False) + "\n"
+    finally:
+        call.cancel()
+
+
+async def _check_messages(
+    request: Request, row_format: dataset_pb2.DatasetFormat
+) -> AsyncIterator[dataset_pb2.CheckDatasetRequest]:
+    yield dataset_pb2.CheckDatasetRequest(format=row_format)
+    async with aclosing(request.stream()) as body:
+        async for chunk in chunked(body):
+            yield dataset_pb2.CheckDatasetRequest(chunk=chunk)
+
+
+async def _download(services: Services, file_id: str) -> AsyncIterator[bytes]:
+    request = dataset_pb2.DownloadDatasetRequest(name=str(dataset_name(file_id)))
+    call = services.datasets.DownloadDataset(request, timeout=services.settings.upload_seconds)
+    try:
+        async for answer in call:
+            yield answer.chunk
+    finally:
+        call.cancel()

@@ -1,0 +1,124 @@
+"""``/v1/fine_tuning/jobs``, and Tenon's own watch of a job."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from gateway.mapping.events import event_id, event_object, watch_event
+from gateway.mapping.job_requests import create_request, in_rest_terms
+from gateway.mapping.jobs import job_object
+from gateway.names import PROJECT, job_name, last_part
+from gateway.routes.common import RequestId, cursor_page
+from gateway.schemas.common import Cursor, CursorListing
+from gateway.schemas.fine_tuning import Checkpoint, CreateJob, EventCursor, Job, JobEvent, WatchQuery
+from gateway.services import Services, ServicesOf
+from gateway.sse import comment, event, event_stream, started
+from services.common.errors import DomainError
+from tenon.trainer.v1 import training_job_pb2
+
+router = APIRouter(tags=["Fine-tuning"])
+
+_WATCH_SECONDS: Final = 30 * 24 * 3600.0
+"""A watch lasts as long as its job; no job lasts longer."""
+
+
+@router.post("/v1/fine_tuning/jobs")
+async def create_job(body: CreateJob, services: ServicesOf, request_id: RequestId = "") -> Job:
+    """Queue the training of an adapter."""
+    try:
+        answer = await services.jobs.CreateTrainingJob(create_request(body, request_id))
+    except DomainError as error:
+        raise in_rest_terms(error) from None
+    return job_object(answer.training_job)
+
+
+@router.get("/v1/fine_tuning/jobs")
+async def list_jobs(query: Annotated[Cursor, Query()], services: ServicesOf) -> CursorListing[Job]:
+    """List jobs, newest first."""
+
+    async def fetch(size: int, token: str) -> tuple[Sequence[training_job_pb2.TrainingJob], str]:
+        request = training_job_pb2.ListTrainingJobsRequest(parent=PROJECT, page_size=size, page_token=token)
+        page = await services.jobs.ListTrainingJobs(request)
+        return page.training_jobs, page.next_page_token
+
+    return await cursor_page(fetch, lambda j: last_part(j.name), job_object, after=query.after, limit=query.limit)
+
+
+@router.get("/v1/fine_tuning/jobs/{fine_tuning_job_id}")
+async def get_job(fine_tuning_job_id: str, services: ServicesOf) -> Job:
+    """Describe a job."""
+    request = training_job_pb2.GetTrainingJobRequest(name=str(job_name(fine_tuning_job_id)))
+    return job_object((await services.jobs.GetTrainingJob(request)).training_job)
+
+
+@router.post("/v1/fine_tuning/jobs/{fine_tuning_job_id}/cancel")
+async def cancel_job(fine_tuning_job_id: str, services: ServicesOf, request_id: RequestId = "") -> Job:
+    """Ask for a job to stop; one that has ended stays as it is."""
+    request = training_job_pb2.CancelTrainingJobRequest(name=str(job_name(fine_tuning_job_id)), request_id=request_id)
+    return job_object((await services.jobs.CancelTrainingJob(request)).training_job)
+
+
+@router.get("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events")
+async def list_events(
+    fine_tuning_job_id: str, query: Annotated[EventCursor, Query()], services: ServicesOf
+) -> CursorListing[JobEvent]:
+    """List a job's events, newest first."""
+    parent = str(job_name(fine_tuning_job_id))
+
+    async def fetch(size: int, token: str) -> tuple[Sequence[training_job_pb2.TrainingJobEvent], str]:
+        request = training_job_pb2.ListTrainingJobEventsRequest(
+            parent=parent, page_size=size, page_token=token, descending=True
+        )
+        page = await services.jobs.ListTrainingJobEvents(request)
+        return page.events, page.next_page_token
+
+    return await cursor_page(
+        fetch,
+        lambda e: event_id(fine_tuning_job_id, e.sequence),
+        lambda e: event_object(fine_tuning_job_id, e),
+        after=query.after,
+        limit=query.limit,
+    )
+
+
+@router.get("/v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints")
+async def list_checkpoints(
+    fine_tuning_job_id: str, query: Annotated[Cursor, Query()], services: ServicesOf
+) -> CursorListing[Checkpoint]:
+    """List a job's checkpoints: there are none yet."""
+    await get_job(fine_tuning_job_id, services)
+    return await cursor_page(_none, lambda c: c.id, lambda c: c, after=None, limit=query.limit)
+
+
+@router.get("/v1/training_jobs/{training_job_id}/watch", response_class=StreamingResponse)
+async def watch_job(
+    training_job_id: str, query: Annotated[WatchQuery, Query()], services: ServicesOf
+) -> StreamingResponse:
+    """Follow a job: server-sent events, the ``job`` first, then each ``event``; ends after the final state."""
+    return event_stream(await started(_watch(services, training_job_id, query.after)))
+
+
+async def _watch(services: Services, job_id: str, after: int) -> AsyncIterator[str]:
+    request = training_job_pb2.WatchTrainingJobRequest(name=str(job_name(job_id)), after_sequence=after)
+    call = services.jobs.WatchTrainingJob(request, timeout=_WATCH_SECONDS)
+    try:
+        async for update in call:
+            yield _write_update(update)
+    finally:
+        call.cancel()
+
+
+def _write_update(update: training_job_pb2.WatchTrainingJobResponse) -> str:
+    match update.WhichOneof("update"):
+        case "training_job":
+            return event({"job": job_object(update.training_job).model_dump()})
+        case "event":
+            return event({"event": watch_event(update.event)})
+        case _:
+            return comment("heartbeat")
+
+
+async def _none(_size: int, _token: str) -> tuple[Sequence[Checkpoint], str]:
+    return [], ""

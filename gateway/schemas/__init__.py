@@ -1,0 +1,1 @@
+"""What REST accepts and answers, by resource."""

@@ -1,0 +1,62 @@
+"""Adapters, their versions and aliases."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from gateway.schemas.common import Accepted, Answered
+
+
+class Alias(Answered):
+    """A name that points at a version."""
+
+    id: str
+    object: Literal["alias"] = "alias"
+    version: str
+    update_time: str | None
+    etag: str
+
+
+class Adapter(Answered):
+    """A named line of versions."""
+
+    id: str
+    object: Literal["adapter"] = "adapter"
+    display_name: str
+    description: str
+    base_model: str | None = Field(description="The base of latest_version.")
+    latest_version: str | None = Field(description="What answers for the adapter; null while it has none.")
+    aliases: list[Alias]
+    create_time: str | None
+    update_time: str | None
+    etag: str
+
+
+class AdapterFile(Answered):
+    """A file of a version."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class AdapterVersion(Answered):
+    """One trained result."""
+
+    id: str
+    object: Literal["adapter_version"] = "adapter_version"
+    adapter: str
+    state: Literal["pending", "ready"]
+    base_model: str
+    base_fingerprint_id: str
+    training_job: str | None
+    files: list[AdapterFile]
+    create_time: str | None
+    ready_time: str | None
+
+
+class MoveAlias(Accepted):
+    """Where an alias shall point."""
+
+    version: str = Field(max_length=256, description="A version of the adapter, by its digest.")
+    etag: str = Field("", max_length=256, description="Move it only while it has this etag.")

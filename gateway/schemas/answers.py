@@ -1,0 +1,103 @@
+"""Answers of models, whole and in pieces."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from gateway.schemas.common import Answered
+
+FinishReason = Literal["stop", "length"]
+
+
+class Usage(Answered):
+    """Tokens counted."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Identity(Answered):
+    """Which weights answered."""
+
+    base_model: str
+    base_fingerprint_id: str = Field(description="Recomputed from the bytes that were loaded.")
+    adapter_version: str | None = Field(description="adapter@version; null for the base alone.")
+
+
+class AnswerMessage(Answered):
+    """What the model said."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(Answered):
+    """One answer of a chat."""
+
+    index: int = 0
+    message: AnswerMessage
+    logprobs: None = None
+    finish_reason: FinishReason
+
+
+class ChatCompletion(Answered):
+    """A chat's answer."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+    tenon: Identity
+
+
+class CompletionChoice(Answered):
+    """One continuation."""
+
+    index: int = 0
+    text: str
+    logprobs: None = None
+    finish_reason: FinishReason | None
+
+
+class Completion(Answered):
+    """A continuation of a prompt; a stream's pieces look the same."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None
+    tenon: Identity
+
+
+class Delta(Answered):
+    """What is new in a piece."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChunkChoice(Answered):
+    """A piece of an answer."""
+
+    index: int = 0
+    delta: Delta
+    logprobs: None = None
+    finish_reason: FinishReason | None = None
+
+
+class ChatCompletionChunk(Answered):
+    """A piece of a chat's answer."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+    tenon: Identity

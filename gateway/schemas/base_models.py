@@ -1,0 +1,61 @@
+"""Base models."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from gateway.schemas.common import Accepted, Answered, Page, Query
+
+
+class CreateBaseModel(Accepted):
+    """A base to register; ``tenon fingerprint DIR --json`` makes the document."""
+
+    id: str = Field(max_length=256)
+    display_name: str = Field("", max_length=1024)
+    sources: list[str] = Field(min_length=1, max_length=64, description="hf://repository@commit, file:///directory …")
+    fingerprint_document: dict[str, Any]
+
+
+class Fingerprint(Answered):
+    """What a base is; digests are 64 hex digits, or empty where there is no such part."""
+
+    scheme: str
+    id: str
+    architecture: str
+    model_type: str
+    code_digest: str
+    config_digest: str
+    structure_root: str
+    weights_root: str
+    component_roots: dict[str, str]
+    tokenizer_digest: str
+    chat_template_digest: str
+    processor_digest: str
+    parameter_count: int
+    derived_from: str
+    document: dict[str, Any] | None = Field(None, description="Only with view=full.")
+
+
+class BaseModelObject(Answered):
+    """A base."""
+
+    id: str
+    object: Literal["base_model"] = "base_model"
+    display_name: str
+    fingerprint: Fingerprint
+    sources: list[str]
+    create_time: str | None
+    update_time: str | None
+    etag: str
+
+
+class BaseModelPage(Page):
+    """Which bases to list."""
+
+    fingerprint_id: str = Field("", max_length=64, description="Only those with this fingerprint.")
+
+
+class View(Query):
+    """How much of a base to answer."""
+
+    view: Literal["basic", "full"] = "basic"

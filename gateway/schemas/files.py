@@ -1,0 +1,64 @@
+"""Files: what OpenAI's clients call a data set."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from gateway.schemas.common import Answered, Cursor, Query
+
+FormatName = Literal["alpaca", "sharegpt", "openai_chat", "prompt_completion"]
+
+
+class Statistics(Answered):
+    """Counts over a data set."""
+
+    row_count: int
+    faulty_row_count: int
+    duplicate_row_count: int
+    answer_count: int
+    answer_characters: int
+
+
+class FileExtension(Answered):
+    """What is ours about a file."""
+
+    format: str
+    sha256: str
+    statistics: Statistics
+
+
+class FileObject(Answered):
+    """A file."""
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: Literal["fine-tune"] = "fine-tune"
+    status: Literal["processed"] = "processed"
+    expires_at: int | None = None
+    status_details: str | None = None
+    tenon: FileExtension
+
+
+class FileDeleted(Answered):
+    """A file that is gone."""
+
+    id: str
+    object: Literal["file"] = "file"
+    deleted: Literal[True] = True
+
+
+class FileCursor(Cursor):
+    """Which files to list."""
+
+    limit: int = Field(100, ge=1, le=10_000, description="At most so many.")
+    purpose: str | None = Field(None, max_length=64, description="Only files of this purpose; all are fine-tune.")
+    order: Literal["desc"] = Field("desc", description="Newest first.")
+
+
+class CheckQuery(Query):
+    """How to check a file."""
+
+    format: FormatName | None = Field(None, description="Its rows' layout; left out, it is detected.")

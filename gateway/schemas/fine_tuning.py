@@ -1,0 +1,147 @@
+"""Fine-tuning jobs."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from gateway.schemas.common import MAX_INT32, MAX_INT64, Accepted, Answered, Cursor, Only, Query
+
+
+def _without_auto(value: Any) -> Any:
+    return None if value == "auto" else value
+
+
+Count = Annotated[
+    int | None,
+    Field(ge=-MAX_INT32, le=MAX_INT32),
+    BeforeValidator(_without_auto, json_schema_input_type=Literal["auto"] | int | None),
+]
+"""A number, or "auto", which is the same as none."""
+
+
+class Hyperparameters(Accepted):
+    """How to train; what is left out or "auto" is chosen by the trainer."""
+
+    n_epochs: Count = None
+    batch_size: Count = None
+    learning_rate_multiplier: Annotated[Any, Only(("auto",), "learning_rate is the rate itself")] = None
+    learning_rate: float | None = Field(None, description="Highest learning rate.")
+    warmup_ratio: float | None = Field(None, description="Share of the steps that warm up.")
+    schedule: Literal["linear", "cosine", "constant"] | None = Field(None, description="How the learning rate falls.")
+    lora_rank: int | None = Field(None, ge=-MAX_INT32, le=MAX_INT32)
+    lora_alpha: float | None = None
+    target_modules: list[str] | None = Field(None, max_length=64, description="Last parts of linear layers' names.")
+    max_sequence_length: int | None = Field(None, ge=-MAX_INT32, le=MAX_INT32)
+    weight_decay: float | None = None
+
+
+class Supervised(Accepted):
+    """Settings of supervised training."""
+
+    hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class Method(Accepted):
+    """How to learn from the file."""
+
+    type: Literal["supervised"]
+    supervised: Supervised = Supervised()
+    dpo: Annotated[Any, Only()] = None
+    reinforcement: Annotated[Any, Only()] = None
+
+
+class CreateJob(Accepted):
+    """A job to queue."""
+
+    model: str = Field(max_length=256, description="The base to train on, by its id.")
+    training_file: str = Field(max_length=256)
+    validation_file: str | None = Field(None, max_length=256)
+    adapter: str | None = Field(None, max_length=256, description="The adapter that gets the new version, by its id.")
+    suffix: str | None = Field(None, min_length=1, max_length=64, description="Names the adapter {model}-{suffix}.")
+    seed: int | None = Field(None, ge=0, le=MAX_INT64)
+    metadata: dict[str, str] | None = None
+    method: Method | None = None
+    hyperparameters: Hyperparameters | None = Field(None, description="OpenAI's older place for them.")
+    integrations: Annotated[Any, Only(([],))] = None
+
+
+class JobError(Answered):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+class JobProgress(Answered):
+    """How far a job is."""
+
+    step: int
+    total_steps: int = Field(description="0 while unknown.")
+    loss: float
+    trained_tokens: int
+
+
+class JobExtension(Answered):
+    """What is ours about a job."""
+
+    state: str = Field(description="queued, running, cancelling, succeeded, failed or cancelled.")
+    adapter: str
+    base_fingerprint_id: str
+    progress: JobProgress
+    attempt: int
+    start_time: str | None
+
+
+class Job(Answered):
+    """A job. ``status`` is ``running`` until a cancellation is confirmed; ``tenon.state`` says ``cancelling``."""
+
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    created_at: int
+    finished_at: int | None
+    estimated_finish: int | None = None
+    model: str
+    fine_tuned_model: str | None
+    organization_id: str
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    training_file: str
+    validation_file: str | None
+    hyperparameters: dict[str, Any]
+    method: dict[str, Any]
+    result_files: tuple[str, ...] = ()
+    integrations: tuple[Any, ...] = ()
+    seed: int
+    trained_tokens: int | None
+    metadata: dict[str, str]
+    error: JobError | None
+    tenon: JobExtension
+
+
+class JobEvent(Answered):
+    """Something that happened to a job."""
+
+    id: str
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int
+    level: Literal["info", "warn", "error"]
+    message: str
+    type: Literal["message", "metrics"]
+    data: dict[str, Any]
+
+
+class Checkpoint(Answered):
+    """A state of a job to go on from; there are none yet."""
+
+    id: str
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+
+
+class EventCursor(Cursor):
+    """Which events to list, newest first."""
+
+
+class WatchQuery(Query):
+    """Where to go on."""
+
+    after: int = Field(0, ge=0, le=MAX_INT64, description="Send only events after this sequence number.")

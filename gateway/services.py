@@ -1,0 +1,68 @@
+"""The services behind the gateway, as typed stubs over one channel each."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from grpc import aio
+
+from gateway.settings import GatewaySettings
+from services.common.rpc.channel import open_channel
+from tenon.inference.v1 import inference_pb2_grpc
+from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2_grpc
+from tenon.trainer.v1 import dataset_pb2_grpc, training_job_pb2_grpc
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What routes call. Every call raises DomainError.
+
+    Attributes:
+        base_models: the registry's base models.
+        adapters: the registry's adapters, versions and aliases.
+        datasets: the trainer's data sets.
+        jobs: the trainer's jobs.
+        inference: answers.
+        channels: the channels beneath, by the service's name.
+        settings: deadlines and limits.
+    """
+
+    # These classes exist in the stubs' .pyi only.
+    base_models: "base_model_pb2_grpc.BaseModelServiceAsyncStub"
+    adapters: "adapter_pb2_grpc.AdapterServiceAsyncStub"
+    datasets: "dataset_pb2_grpc.DatasetServiceAsyncStub"
+    jobs: "training_job_pb2_grpc.TrainingJobServiceAsyncStub"
+    inference: "inference_pb2_grpc.InferenceServiceAsyncStub"
+    channels: Mapping[str, aio.Channel]
+    settings: GatewaySettings
+
+
+@asynccontextmanager
+async def open_services(settings: GatewaySettings) -> AsyncIterator[Services]:
+    """Open the channels; services need not be up, and may go and come back."""
+    limit = settings.grpc_max_message_bytes
+    async with (
+        open_channel(settings.registry_target, max_message_bytes=limit) as registry,
+        open_channel(settings.trainer_target, max_message_bytes=limit) as trainer,
+        open_channel(settings.inference_target, max_message_bytes=limit) as inference,
+    ):
+        yield Services(
+            base_models=base_model_pb2_grpc.BaseModelServiceStub(registry),
+            adapters=adapter_pb2_grpc.AdapterServiceStub(registry),
+            datasets=dataset_pb2_grpc.DatasetServiceStub(trainer),
+            jobs=training_job_pb2_grpc.TrainingJobServiceStub(trainer),
+            inference=inference_pb2_grpc.InferenceServiceStub(inference),
+            channels={"registry": registry, "trainer": trainer, "inference": inference},
+            settings=settings,
+        )
+
+
+def _of_request(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesOf = Annotated[Services, Depends(_of_request)]
+"""Gives a route the services."""

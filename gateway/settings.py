@@ -1,0 +1,19 @@
+"""Settings of the gateway."""
+
+from pydantic import Field
+
+from services.common.settings import MIB, RegistryClientSettings
+
+
+class GatewaySettings(RegistryClientSettings):
+    """What ``python -m gateway`` understands."""
+
+    listen: str = Field("127.0.0.1:0", pattern=r"^.+:\d{1,5}$", description="host:port to listen on.")
+    trainer_target: str = Field(description="host:port of the trainer.")
+    inference_target: str = Field(description="host:port of inference.")
+    grpc_max_message_bytes: int = Field(16 * MIB, ge=MIB, le=256 * MIB, description="Largest message accepted or sent.")
+    drain_seconds: float = Field(10.0, ge=0, description="How long a stopping server lets its calls end.")
+    http_max_body_bytes: int = Field(8 * MIB, ge=1, description="Largest JSON body accepted, in bytes.")
+    http_max_upload_bytes: int = Field(2048 * MIB, ge=1, description="Largest body of an upload accepted, in bytes.")
+    generate_seconds: float = Field(600.0, gt=0, description="How long an answer may take, loading its base included.")
+    upload_seconds: float = Field(3600.0, gt=0, description="How long an upload and its check may take.")
