@@ -40,7 +40,7 @@ def choose_compute(threads: int | None) -> Compute:
     # Kernels without a deterministic form exist on GPUs alone; there, a warning is enough.
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     # It would also write to memory before its first use, to make reads of it repeatable; nothing here reads that.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
     if torch.cuda.is_available():
         return Compute(torch.device("cuda"), torch.bfloat16, torch.get_num_threads())
     return Compute(torch.device("cpu"), torch.float32, torch.get_num_threads())
