@@ -220,8 +220,8 @@ def test_source_that_is_refused_leads_to_the_next_and_a_mismatch_is_told_first(m
     roots = [tmp_path / "models"]
     assert with_first_source([model.as_uri(), other.as_uri()], use, cache_dir=tmp_path, roots=roots) == "other"
     assert seen == [model, other]
+    gone = (tmp_path / "models" / "gone").as_uri()
     with pytest.raises(DomainError, match=r"does not exist.*Other bytes") as caught:
-        gone = (tmp_path / "models" / "gone").as_uri()
         with_first_source([gone, model.as_uri()], use, cache_dir=tmp_path, roots=roots)
     assert caught.value.reason is Reason.BASE_FINGERPRINT_MISMATCH
     assert caught.value.metadata == {"actual_id": "a"}

@@ -1,0 +1,1 @@
+"""The inference service: answers of bases and adapters, each adapter on the base it was trained on."""

@@ -1,0 +1,88 @@
+"""``python -m services.inference``: settings, telemetry, registry, stores, engine, server."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from services.common.artifacts.connect import connect_store
+from services.common.artifacts.store import ArtifactStore
+from services.common.errors import DomainError
+from services.common.identity import BaseFingerprint
+from services.common.rpc.channel import open_channel
+from services.common.rpc.server import Service, serve
+from services.common.telemetry import telemetry
+from services.inference.adapter_files import AdapterFiles
+from services.inference.adapters import AdapterPool
+from services.inference.bases import BaseFiles, BasePool
+from services.inference.engine.plain import PlainEngineLoader
+from services.inference.engine.protocol import Engine
+from services.inference.generate import Generator
+from services.inference.registry import GrpcRegistry, Registry
+from services.inference.resolve import Resolver
+from services.inference.servicer import InferenceServicer
+from services.inference.settings import InferenceSettings
+from tenon.inference.v1 import inference_pb2_grpc
+
+
+@asynccontextmanager
+async def inference(settings: InferenceSettings, registry: Registry, store: ArtifactStore) -> AsyncIterator[Service]:
+    """Make the service; on leaving, unload everything."""
+    files = AdapterFiles(
+        store,
+        settings.cache_dir / "adapters",
+        max_file_bytes=settings.inference_adapter_file_bytes,
+        max_total_bytes=settings.inference_adapter_cache_bytes,
+    )
+
+    def adapters(engine: Engine, fingerprint: BaseFingerprint) -> AdapterPool:
+        return AdapterPool(engine, fingerprint, files, capacity=settings.inference_idle_adapters)
+
+    bases = BasePool(
+        BaseFiles(cache_dir=settings.cache_dir, roots=settings.base_roots),
+        PlainEngineLoader(
+            dtype=getattr(torch, settings.inference_dtype),
+            device=settings.inference_device,
+            queue_size=settings.inference_queue_size,
+        ),
+        adapters,
+        budget_bytes=settings.inference_memory_bytes,
+    )
+    try:
+        yield Service(
+            inference_pb2_grpc.add_InferenceServiceServicer_to_server,
+            InferenceServicer(Generator(Resolver(registry), bases), bases),
+            "tenon.inference.v1.InferenceService",
+        )
+    finally:
+        await bases.close()
+
+
+async def run(settings: InferenceSettings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    async with open_channel(settings.registry_target) as channel:
+        registry = GrpcRegistry(channel)
+        async with inference(settings, registry, connect_store(settings)) as service:
+            await serve(settings, [service], {"registry": registry.check})
+
+
+def main() -> int:
+    """Run the process; a fault of its settings or its surroundings is told in a line."""
+    try:
+        settings = InferenceSettings.load()
+        with telemetry("tenon-inference", settings):
+            transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers has no types here
+            if settings.inference_threads:
+                torch.set_num_threads(settings.inference_threads)
+            asyncio.run(run(settings))
+    except DomainError as error:
+        print(f"tenon-inference: {error.message}", file=sys.stderr)  # noqa: T201 - there may be no log yet
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

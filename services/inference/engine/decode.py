@@ -1,0 +1,66 @@
+"""The decode loop of one request: prompt in, one token at a time out."""
+
+from collections.abc import Iterator
+
+import torch
+from transformers import PreTrainedModel
+
+from services.common.errors import DomainError, Reason
+from services.inference.engine.protocol import EngineRequest, FinishReason, TokenEvent
+from services.inference.engine.sampling import Sampler
+
+
+def decode(model: PreTrainedModel, request: EngineRequest) -> Iterator[TokenEvent]:
+    """Generate until a stop token or ``max_tokens``; the caller may stop asking at any time.
+
+    Raises:
+        DomainError: ADAPTER_INVALID or INTERNAL where the numbers overflow; OUT_OF_MEMORY.
+    """
+    device = next(model.parameters()).device
+    sampler = Sampler(request.sampling, device)
+    fed, cache = torch.tensor([request.token_ids], device=device), None
+    for count in range(1, request.max_tokens + 1):
+        logits, cache = _step(model, fed, cache)
+        token = sampler.pick(_checked(logits, request))
+        finish = _finish(token, count, request)
+        yield TokenEvent(token, finish)
+        if finish is not None:
+            return
+        fed = torch.tensor([[token]], device=device)
+
+
+def _step(model: PreTrainedModel, fed: torch.Tensor, cache: object) -> tuple[torch.Tensor, object]:
+    """Logits [vocabulary] after the last token fed, and the keys and values so far."""
+    try:
+        with torch.inference_mode():
+            output = model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise _out_of_memory() from None
+    except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise _out_of_memory() from None
+        raise
+    return output.logits[0, -1], output.past_key_values
+
+
+def _checked(logits: torch.Tensor, request: EngineRequest) -> torch.Tensor:
+    # NaN spreads to the maximum; one number tells of all.
+    if torch.isfinite(logits.max()):
+        return logits
+    if request.adapter is not None:
+        raise DomainError(
+            Reason.ADAPTER_INVALID, "The adapter makes the base compute numbers that are not finite. Train it again."
+        )
+    raise DomainError(Reason.INTERNAL, "The base computed numbers that are not finite.")
+
+
+def _finish(token: int, count: int, request: EngineRequest) -> FinishReason | None:
+    if token in request.stop_token_ids:
+        return FinishReason.STOP
+    return FinishReason.LENGTH if count == request.max_tokens else None
+
+
+def _out_of_memory() -> DomainError:
+    return DomainError(
+        Reason.OUT_OF_MEMORY, "There is not enough memory for this request. Send a shorter one.", retry_after=5.0
+    )

@@ -1,0 +1,170 @@
+"""The plain engine: transformers' forward pass, one request at a time, in a thread of its own."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import torch
+from transformers import PreTrainedModel
+
+from services.common.bases.loader import context_length, load_model
+from services.common.errors import DomainError, Reason
+from services.common.identity import BaseFingerprint, LinearModule, OpenBase
+from services.inference.engine.decode import decode
+from services.inference.engine.lora import LoraHooks
+from services.inference.engine.protocol import AdapterWeights, Attached, EngineRequest, TokenEvent
+
+_SHORTEST_RETRY, _LONGEST_RETRY = 0.5, 30.0
+
+
+@dataclass(eq=False, slots=True)
+class _Ticket:
+    """A request on its way; ``events`` and ``running`` belong to the event loop, ``abandoned`` to both threads."""
+
+    request: EngineRequest
+    loop: asyncio.AbstractEventLoop
+    events: asyncio.Queue[TokenEvent | Exception] = field(default_factory=asyncio.Queue)
+    abandoned: threading.Event = field(default_factory=threading.Event)
+    running: bool = False
+
+    def tell(self, call: Callable[..., None], *arguments: object) -> None:
+        """Run something on the event loop, from the engine's thread."""
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self.loop.call_soon_threadsafe(call, *arguments)
+
+
+class PlainEngine:
+    """Implements ``Engine`` for every causal language model of transformers."""
+
+    def __init__(self, model: PreTrainedModel, modules: tuple[LinearModule, ...], *, queue_size: int) -> None:
+        """Take over a model.
+
+        Args:
+            model: in evaluation mode.
+            modules: its modules with a matrix, as its fingerprint lists them.
+            queue_size: most requests that wait while one runs.
+        """
+        self._model = model
+        self._hooks = LoraHooks(model, modules)
+        self._queue_size = queue_size
+        self._waiting = 0
+        self._seconds = 0.0
+        self._tickets: set[_Ticket] = set()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+
+    @property
+    def compute(self) -> str:
+        """See ``Engine``."""
+        dtype = str(self._model.dtype).removeprefix("torch.")
+        return f"{dtype}, {self._model.device.type}, one request at a time"
+
+    @property
+    def context_length(self) -> int:
+        """See ``Engine``."""
+        return context_length(self._model.config)
+
+    @property
+    def tensor_count(self) -> int:
+        """See ``Engine``."""
+        return sum(1 for _ in self._model.parameters())
+
+    @property
+    def size_bytes(self) -> int:
+        """See ``Engine``."""
+        return sum(parameter.nbytes for parameter in self._model.parameters())
+
+    async def attach(self, adapter: AdapterWeights) -> Attached:
+        """See ``Engine``."""
+        return await asyncio.to_thread(self._hooks.attach, adapter)
+
+    async def detach(self, digest: str) -> None:
+        """See ``Engine``."""
+        self._hooks.detach(digest)
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[TokenEvent, None]:
+        """See ``Engine``."""
+        ticket = self._enter(request)
+        try:
+            while True:
+                event = await ticket.events.get()
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+                if event.finish is not None:
+                    return
+        finally:
+            self._leave(ticket)
+
+    async def close(self) -> None:
+        """See ``Engine``."""
+        for ticket in list(self._tickets):
+            ticket.abandoned.set()
+            ticket.events.put_nowait(DomainError(Reason.CANCELLED, "The base is being unloaded. Send it again."))
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _enter(self, request: EngineRequest) -> _Ticket:
+        if self._tickets and self._waiting >= self._queue_size:
+            raise DomainError(
+                Reason.QUEUE_FULL,
+                f"{self._waiting} requests are waiting for this base, which is all that it takes. Try again later.",
+                {"waiting": str(self._waiting)},
+                retry_after=min(max(self._seconds, _SHORTEST_RETRY), _LONGEST_RETRY),
+            )
+        ticket = _Ticket(request, asyncio.get_running_loop(), running=not self._tickets)
+        self._tickets.add(ticket)
+        self._waiting += not ticket.running
+        self._thread.submit(self._serve, ticket)
+        return ticket
+
+    def _leave(self, ticket: _Ticket) -> None:
+        ticket.abandoned.set()
+        self._tickets.discard(ticket)
+        if not ticket.running:
+            self._waiting -= 1
+
+    def _begin(self, ticket: _Ticket) -> None:
+        if ticket in self._tickets and not ticket.running:
+            ticket.running = True
+            self._waiting -= 1
+
+    def _serve(self, ticket: _Ticket) -> None:
+        """Run one request; in the engine's thread."""
+        if ticket.abandoned.is_set():
+            return
+        ticket.tell(self._begin, ticket)
+        started = time.monotonic()
+        try:
+            self._run(ticket)
+        except Exception as error:  # noqa: BLE001  # raised again on the event loop, where it is handled
+            ticket.tell(ticket.events.put_nowait, error)
+        self._seconds = time.monotonic() - started
+
+    def _run(self, ticket: _Ticket) -> None:
+        self._hooks.activate(ticket.request.adapter)
+        for event in decode(self._model, ticket.request):
+            ticket.tell(ticket.events.put_nowait, event)
+            if ticket.abandoned.is_set():
+                return
+
+
+class PlainEngineLoader:
+    """Implements ``EngineLoader``."""
+
+    def __init__(self, *, dtype: torch.dtype, device: str, queue_size: int) -> None:
+        """Take the settings that all engines share."""
+        self._dtype = dtype
+        self._device = device
+        self._queue_size = queue_size
+
+    def estimate(self, parameter_count: int) -> int:
+        """See ``EngineLoader``."""
+        return parameter_count * self._dtype.itemsize
+
+    async def load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> PlainEngine:
+        """See ``EngineLoader``."""
+        model = await asyncio.to_thread(load_model, opened, dtype=self._dtype, device=self._device)
+        return PlainEngine(model, fingerprint.modules, queue_size=self._queue_size)

@@ -1,0 +1,157 @@
+"""What the service works with, as frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.common.identity import FingerprintSummary
+from services.common.manifest import AdapterManifest
+from services.common.resource_names import AdapterVersionName
+from services.inference.engine.protocol import FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredBase:
+    """A base model as the registry knows it.
+
+    Attributes:
+        name: ``baseModels/{id}``.
+        fingerprint: what its files must be; without the quantization, which the registry's short view leaves out.
+        sources: where its files can be had, best first.
+    """
+
+    name: str
+    fingerprint: FingerprintSummary
+    sources: tuple[str, ...]
+
+    @property
+    def fingerprint_id(self) -> str:
+        """The fingerprint's id, which covers all of it."""
+        return self.fingerprint.id
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterVersion:
+    """A READY version whose manifest has the digest that is its name."""
+
+    name: AdapterVersionName
+    manifest: AdapterManifest
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What answers a request: a base, alone or with an adapter that was trained on it."""
+
+    base: RegisteredBase
+    adapter: AdapterVersion | None = None
+
+    @property
+    def identity(self) -> "ModelIdentity":
+        """Which weights answer."""
+        return ModelIdentity(
+            self.base.name, self.base.fingerprint_id, "" if self.adapter is None else str(self.adapter.name)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which weights answered.
+
+    Attributes:
+        base_model: ``baseModels/{id}``.
+        base_fingerprint_id: recomputed from the bytes that were loaded.
+        adapter_version: full name, or empty for the base alone.
+    """
+
+    base_model: str
+    base_fingerprint_id: str
+    adapter_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingWish:
+    """How tokens are picked, as far as the caller says; the base's generation defaults say the rest."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """A request, as it arrives.
+
+    Attributes:
+        model: name of a base, an adapter, an alias or a version.
+        base_model: name of the base expected, or empty.
+        prompt: text to continue, or None for a conversation.
+        messages: the conversation: role and content of each message.
+        sampling: how tokens are picked.
+        max_tokens: most tokens to generate; 0 leaves it to the service.
+        stop: texts before which the answer ends.
+    """
+
+    model: str
+    base_model: str = ""
+    prompt: str | None = None
+    messages: tuple[Mapping[str, str], ...] = ()
+    sampling: SamplingWish = SamplingWish()
+    max_tokens: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens counted; those generated include the end-of-turn token."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of an answer.
+
+    Attributes:
+        text: whole characters.
+        identity: in the first piece only.
+        finish: in the last piece only.
+        usage: in the last piece only.
+    """
+
+    text: str
+    identity: ModelIdentity | None = None
+    finish: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer."""
+
+    text: str
+    identity: ModelIdentity
+    finish: FinishReason
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A base or an adapter in memory.
+
+    Attributes:
+        identity: which one.
+        applied_tensors: tensors in use.
+        total_tensors: tensors in the files; equal to ``applied_tensors``, or the load had failed.
+        compute: how the base is computed.
+        size_bytes: memory that it takes.
+        load_time: when it was loaded.
+    """
+
+    identity: ModelIdentity
+    applied_tensors: int
+    total_tensors: int
+    compute: str
+    size_bytes: int
+    load_time: datetime

@@ -1,0 +1,167 @@
+"""From a request to what the engine is asked: rendered, tokenised, held against the context."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from services.common.bases.text import BaseText, render_chat
+from services.common.errors import DomainError, Reason, Violation
+from services.inference.engine.protocol import EngineRequest, Sampling
+from services.inference.model import AdapterVersion, GenerationRequest, SamplingWish
+
+DEFAULT_MAX_TOKENS: Final = 512
+MAX_STOP_TEXTS: Final = 16
+MAX_STOP_CHARACTERS: Final = 256
+MAX_SEED: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How base and adapter hold a conversation.
+
+    Attributes:
+        template: Jinja, or None.
+        stop_token_ids: tokens that end a turn.
+    """
+
+    template: str | None
+    stop_token_ids: frozenset[int]
+
+
+def check_request(request: GenerationRequest) -> None:
+    """Check what can be told from a request alone.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT naming every field at fault.
+    """
+    violations = [*_input_faults(request), *_sampling_faults(request.sampling), *_limit_faults(request)]
+    if violations:
+        text = " ".join(violation.description for violation in violations)
+        raise DomainError(Reason.INVALID_ARGUMENT, text, violations=violations)
+
+
+def _input_faults(request: GenerationRequest) -> list[Violation]:
+    faults = []
+    if not request.model:
+        faults.append(Violation("model", "model is missing: name a base model, an adapter, an alias or a version."))
+    if request.prompt is None and not request.messages:
+        faults.append(Violation("input", "There is nothing to answer: send a prompt or a conversation."))
+    for index, message in enumerate(request.messages):
+        if not message["role"]:
+            field = f"conversation.messages[{index}].role"
+            faults.append(Violation(field, f"{field} is empty; use system, user or assistant."))
+    return faults
+
+
+def _sampling_faults(wish: SamplingWish) -> list[Violation]:
+    faults = []
+    if wish.temperature is not None and not 0 <= wish.temperature <= 2:
+        faults.append(Violation("sampling.temperature", f"temperature is {wish.temperature}; it goes from 0 to 2."))
+    if wish.top_p is not None and not 0 < wish.top_p <= 1:
+        faults.append(Violation("sampling.top_p", f"top_p is {wish.top_p}; it is above 0 and at most 1."))
+    if wish.top_k is not None and wish.top_k < 0:
+        faults.append(Violation("sampling.top_k", f"top_k is {wish.top_k}; it is 0 (all tokens) or more."))
+    return faults
+
+
+def _limit_faults(request: GenerationRequest) -> list[Violation]:
+    faults = []
+    if request.max_tokens < 0:
+        faults.append(Violation("max_tokens", f"max_tokens is {request.max_tokens}; it is 0 (as many as fit) or more."))
+    if len(request.stop) > MAX_STOP_TEXTS:
+        faults.append(Violation("stop", f"stop has {len(request.stop)} texts; at most {MAX_STOP_TEXTS} are allowed."))
+    if any(not 0 < len(text) <= MAX_STOP_CHARACTERS for text in request.stop):
+        faults.append(Violation("stop", f"Each stop text has 1 to {MAX_STOP_CHARACTERS} characters."))
+    return faults
+
+
+def voice(text: BaseText, adapter: AdapterVersion | None) -> Voice:
+    """The template and stop tokens that the adapter was trained with, else the base's."""
+    template, stop = text.chat_template, text.stop_token_ids
+    if adapter is not None:
+        template = adapter.manifest.chat_template or template
+        stop = adapter.manifest.stop_token_ids or stop
+    return Voice(template, frozenset(stop))
+
+
+def engine_request(
+    request: GenerationRequest, text: BaseText, adapter: AdapterVersion | None, context: int
+) -> EngineRequest:
+    """Render and tokenise. Blocks for long prompts.
+
+    Args:
+        request: checked by ``check_request``.
+        text: of the base.
+        adapter: that answers, or None.
+        context: most positions of prompt and answer.
+
+    Raises:
+        DomainError: CHAT_TEMPLATE_MISSING, CONTEXT_LENGTH_EXCEEDED, INVALID_ARGUMENT.
+    """
+    speaks = voice(text, adapter)
+    token_ids = _token_ids(request, text, speaks)
+    return EngineRequest(
+        token_ids,
+        adapter.name.version if adapter else None,
+        _max_tokens(len(token_ids), request.max_tokens, context),
+        speaks.stop_token_ids,
+        sampling(request.sampling, text.generation_config),
+    )
+
+
+def _token_ids(request: GenerationRequest, text: BaseText, speaks: Voice) -> tuple[int, ...]:
+    if request.prompt is not None:
+        token_ids = text.tokenizer.encode(request.prompt)
+    elif speaks.template is not None:
+        rendered = render_chat(text.tokenizer, speaks.template, request.messages)
+        token_ids = text.tokenizer.encode(rendered, add_special_tokens=False)
+    else:
+        raise DomainError(
+            Reason.CHAT_TEMPLATE_MISSING,
+            "The base has no chat template, so it takes no conversation. Send a prompt, or use an adapter that was "
+            "trained with a template.",
+        )
+    if not token_ids:
+        fault = "The prompt is empty: it comes to no token at all."
+        raise DomainError(Reason.INVALID_ARGUMENT, fault, violations=[Violation("prompt", fault)])
+    return tuple(token_ids)
+
+
+def _max_tokens(prompt_tokens: int, wanted: int, context: int) -> int:
+    left = context - prompt_tokens
+    if left < 1 or wanted > left:
+        asked = f" and {wanted} for the answer" if wanted else ""
+        raise DomainError(
+            Reason.CONTEXT_LENGTH_EXCEEDED,
+            f"The prompt has {prompt_tokens} tokens{asked}; the base takes {context} in all. Shorten the prompt or "
+            "lower max_tokens.",
+            {"prompt_tokens": str(prompt_tokens), "context": str(context)},
+        )
+    return min(wanted or DEFAULT_MAX_TOKENS, left)
+
+
+def sampling(wish: SamplingWish, defaults: Mapping[str, Any]) -> Sampling:
+    """What the caller says, else what generation_config.json says, else the likeliest token.
+
+    Defaults out of range, or for anything but temperature, top_p and top_k, are passed over.
+    """
+    if defaults.get("do_sample") is not True:
+        defaults = {}
+    sampled = bool(defaults)
+    temperature = _number(defaults.get("temperature"), 0, 2, 1.0 if sampled else 0.0)
+    top_p = _number(defaults.get("top_p"), 0, 1, 1.0)
+    # transformers samples from the 50 likeliest tokens where nothing is said.
+    top_k = int(_number(defaults.get("top_k"), 0, 2**31, 50 if sampled else 0))
+    return Sampling(
+        temperature=temperature if wish.temperature is None else wish.temperature,
+        top_p=(top_p or 1.0) if wish.top_p is None else wish.top_p,
+        top_k=top_k if wish.top_k is None else wish.top_k,
+        seed=wish.seed,
+    )
+
+
+def _number(value: object, low: float, high: float, default: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return default
+    return float(value) if low <= value <= high else default

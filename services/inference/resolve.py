@@ -1,0 +1,105 @@
+"""From the name in a request to the base and adapter that answer it, and the refusal of a pair that does not fit.
+
+Names are looked up for every request: an alias that was moved, a base that was removed count at once. Nothing is
+fetched or loaded here.
+"""
+
+from services.common.errors import DomainError, Reason, Violation
+from services.common.identity import Comparison, FingerprintSummary, compare, explain
+from services.common.resource_names import BaseModelName, parse_adapter_reference
+from services.inference.model import AdapterVersion, RegisteredBase, Target
+from services.inference.registry import Registry
+
+
+class Resolver:
+    """Finds what answers."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Ask this registry."""
+        self._registry = registry
+
+    async def resolve(self, model: str, base_model: str) -> Target:
+        """Find the base and the adapter that a request means.
+
+        Args:
+            model: name of a base, an adapter, an alias or a version.
+            base_model: name of the base that the caller expects, or empty.
+
+        Raises:
+            DomainError: INVALID_ARGUMENT; BASE_MODEL_NOT_FOUND, ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND,
+                ADAPTER_VERSION_NOT_FOUND; ADAPTER_VERSION_NOT_READY; ADAPTER_BASE_MISMATCH where the adapter was
+                trained on another base than the one expected.
+        """
+        expected = str(BaseModelName.parse(base_model, "base_model")) if base_model else ""
+        if model.startswith("baseModels/"):
+            return Target(await self._base(str(BaseModelName.parse(model, "model")), expected))
+        reference = parse_adapter_reference(model, "model")
+        adapter = await self._registry.resolve(str(reference))
+        if expected:
+            return Target(await self._expected_base(adapter, expected), adapter)
+        return Target(await self._base_of(adapter), adapter)
+
+    async def _base(self, name: str, expected: str) -> RegisteredBase:
+        base = await self._registry.base(name)
+        if not expected or expected == name:
+            return base
+        other = await self._registry.base(expected)
+        if other.fingerprint_id != base.fingerprint_id:
+            text = f"model is {name}, but base_model says {expected}; leave base_model out or make them equal."
+            raise DomainError(Reason.INVALID_ARGUMENT, text, violations=[Violation("base_model", text)])
+        return base
+
+    async def _expected_base(self, adapter: AdapterVersion, expected: str) -> RegisteredBase:
+        base = await self._registry.base(expected)
+        if base.fingerprint_id != adapter.manifest.base_fingerprint_id:
+            raise await self._mismatch(adapter, expected)
+        return base
+
+    async def _base_of(self, adapter: AdapterVersion) -> RegisteredBase:
+        """The base by the name it had at training time, or under another name: the fingerprint decides."""
+        wanted, name = adapter.manifest.base_fingerprint_id, adapter.manifest.base_model
+        try:
+            base = await self._registry.base(name)
+        except DomainError as error:
+            if error.reason is not Reason.BASE_MODEL_NOT_FOUND:
+                raise
+            base = None
+        if base is not None and base.fingerprint_id == wanted:
+            return base
+        renamed = await self._registry.base_with_fingerprint(wanted)
+        if renamed is not None:
+            return renamed
+        if base is not None:
+            raise await self._mismatch(adapter, name)
+        raise DomainError(
+            Reason.BASE_MODEL_NOT_FOUND,
+            f"{adapter.name} was trained on {name}, which is not registered any more. Add that base again.",
+            {"base_model": name, "fingerprint_id": wanted},
+        )
+
+    async def _mismatch(self, adapter: AdapterVersion, actual: str) -> DomainError:
+        expected = adapter.manifest.base_model
+        comparison = compare(await self._trained_on(adapter), await self._registry.fingerprint(actual))
+        return DomainError(
+            Reason.ADAPTER_BASE_MISMATCH,
+            explain(comparison, expected_name=expected, actual_name=actual),
+            {"expected_base": expected, "actual_base": actual, **mismatch_facts(comparison)},
+        )
+
+    async def _trained_on(self, adapter: AdapterVersion) -> FingerprintSummary:
+        """The whole fingerprint if its base is still registered, for it names more details than the manifest."""
+        summary = FingerprintSummary.from_summary(adapter.manifest.base)
+        try:
+            registered = await self._registry.fingerprint(adapter.manifest.base_model)
+        except DomainError:
+            return summary
+        return registered if registered.id == summary.id else summary
+
+
+def mismatch_facts(comparison: Comparison) -> dict[str, str]:
+    """What a program wants to know of a comparison that failed."""
+    return {
+        "verdict": comparison.verdict,
+        "expected_id": comparison.expected_id,
+        "actual_id": comparison.actual_id,
+    }
