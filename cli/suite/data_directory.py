@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -56,6 +57,24 @@ class DataDirectory:
     def endpoints(self) -> Path:
         """Where the suite can be reached; there while it is ready."""
         return self.run / "endpoints.json"
+
+    @property
+    def uploads(self) -> Path:
+        """What is being received; on this disk, because the system's temporary directory may be memory."""
+        return self.run / "uploads"
+
+    def forget_last_run(self) -> None:
+        """Remove what a suite that was killed left in `run`; the caller holds the lock.
+
+        Raises:
+            DomainError: DATA_DIRECTORY_UNUSABLE.
+        """
+        try:
+            self.endpoints.unlink(missing_ok=True)
+            shutil.rmtree(self.uploads, ignore_errors=True)
+            self.uploads.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise unusable(self.run, error.strerror or str(error)) from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ class ProcessSpec:
         env: its whole environment; secrets travel here.
         ready: whether it can do its work now; bounded by itself, and false rather than an exception when not.
         depends_on: names of the processes that must be ready before it starts, and end after it.
+        uses: names of the processes that end after it, but need not be ready before it starts.
         prepare: run before each start.
         ready_within: seconds from start to readiness, else the start has failed.
         stop: how to end it.
@@ -46,9 +47,15 @@ class ProcessSpec:
     env: Mapping[str, str] = field(repr=False)
     ready: Callable[[], Awaitable[bool]] = field(repr=False)
     depends_on: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     prepare: Callable[[], Awaitable[None]] = field(default=nothing_to_prepare, repr=False)
     ready_within: float = 60.0
     stop: tuple[StopStep, ...] = (StopStep(signal.SIGTERM, DRAIN_SECONDS),)
     death_signal: signal.Signals = signal.SIGKILL
     identity: Identity | None = None
     pass_fds: tuple[int, ...] = ()
+
+    @property
+    def outlived_by(self) -> frozenset[str]:
+        """Names of all the processes that end after it."""
+        return frozenset((*self.depends_on, *self.uses))

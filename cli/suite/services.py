@@ -50,24 +50,31 @@ def addresses(gateway: Address, ports: Sequence[int]) -> Addresses:
 def service_processes(directory: DataDirectory, at: Addresses, database_url: str) -> list[ProcessSpec]:
     """Describe every process but Postgres, on which they depend by name."""
     environment = _environment(directory, at, database_url)
-    after_registry = (REGISTRY,)
+    stateful, registry = (POSTGRES,), (REGISTRY,)
+    # A service comes up without the others and finds them when they are there, so that all can start at the same time.
     return [
-        _grpc_server(REGISTRY, "services.registry", at.registry, environment, (POSTGRES,)),
-        _grpc_server(TRAINER, "services.trainer", at.trainer, environment, after_registry),
-        _worker(directory.run / "worker.ready", environment, after_registry),
-        _grpc_server(INFERENCE, "services.inference", at.inference, environment, after_registry),
+        _grpc_server(REGISTRY, "services.registry", at.registry, environment, depends_on=stateful),
+        _grpc_server(TRAINER, "services.trainer", at.trainer, environment, depends_on=stateful, uses=registry),
+        _worker(directory.run / "worker.ready", environment, depends_on=stateful, uses=registry),
+        _grpc_server(INFERENCE, "services.inference", at.inference, environment, uses=registry),
         ProcessSpec(
             name=GATEWAY,
             argv=_python("gateway"),
             env={**environment, "TENON_LISTEN": str(at.gateway)},
             ready=partial(http_ready, at.gateway),
-            depends_on=(REGISTRY, TRAINER, INFERENCE),
+            uses=(REGISTRY, TRAINER, INFERENCE),
         ),
     ]
 
 
 def _grpc_server(
-    name: str, module: str, address: Address, environment: Mapping[str, str], depends_on: tuple[str, ...]
+    name: str,
+    module: str,
+    address: Address,
+    environment: Mapping[str, str],
+    *,
+    depends_on: tuple[str, ...] = (),
+    uses: tuple[str, ...] = (),
 ) -> ProcessSpec:
     return ProcessSpec(
         name=name,
@@ -75,10 +82,13 @@ def _grpc_server(
         env={**environment, "TENON_LISTEN": str(address)},
         ready=partial(grpc_serves, address),
         depends_on=depends_on,
+        uses=uses,
     )
 
 
-def _worker(ready_file: Path, environment: Mapping[str, str], depends_on: tuple[str, ...]) -> ProcessSpec:
+def _worker(
+    ready_file: Path, environment: Mapping[str, str], *, depends_on: tuple[str, ...], uses: tuple[str, ...]
+) -> ProcessSpec:
     async def forget_readiness() -> None:
         await asyncio.to_thread(ready_file.unlink, missing_ok=True)
 
@@ -88,6 +98,7 @@ def _worker(ready_file: Path, environment: Mapping[str, str], depends_on: tuple[
         env={**environment, "TENON_READY_FILE": str(ready_file)},
         ready=partial(file_exists, ready_file),
         depends_on=depends_on,
+        uses=uses,
         prepare=forget_readiness,
     )
 
@@ -112,6 +123,8 @@ def _environment(directory: DataDirectory, at: Addresses, database_url: str) -> 
         "TENON_TRAINER_TARGET": str(at.trainer),
         "TENON_INFERENCE_TARGET": str(at.inference),
         "TENON_LOG_FORMAT": "json",
-        # A server that drains for as long as the supervisor waits would be killed at the end of it.
-        "TENON_DRAIN_SECONDS": f"{DRAIN_SECONDS - 2:g}",
+        "TENON_UPLOAD_DIR": str(directory.uploads),
+        # What takes as long to end as the supervisor waits would be killed at the end of it.
+        "TENON_DRAIN_SECONDS": f"{DRAIN_SECONDS - 3:g}",
+        "TENON_WORKER_STOP_SECONDS": f"{DRAIN_SECONDS - 3:g}",
     }

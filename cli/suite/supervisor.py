@@ -44,7 +44,7 @@ class Supervisor:
         """Start nothing yet.
 
         Args:
-            specs: the processes; every dependency must be among them, and there must be no circle.
+            specs: the processes; those that they depend on and use must be among them, and there must be no circle.
             logs: directory of the log files.
             hurry: set when the person asks twice to stop; may be set at any time.
         """
@@ -82,7 +82,7 @@ class Supervisor:
         stopping: dict[str, asyncio.Task[None]] = {}
         for child in reversed(self._children.values()):
             name = child.spec.name
-            dependents = [task for other, task in stopping.items() if name in self._children[other].spec.depends_on]
+            dependents = [task for other, task in stopping.items() if name in self._children[other].spec.outlived_by]
             stopping[name] = asyncio.create_task(self._stop_after(dependents, child))
         await asyncio.gather(*stopping.values())
 
@@ -144,7 +144,7 @@ def _in_order(specs: Sequence[ProcessSpec]) -> list[ProcessSpec]:
     placed: dict[str, ProcessSpec] = {}
     waiting = list(specs)
     while waiting:
-        possible = [spec for spec in waiting if placed.keys() >= set(spec.depends_on)]
+        possible = [spec for spec in waiting if placed.keys() >= spec.outlived_by]
         if not possible:
             raise ValueError(f"These processes wait for one another: {', '.join(spec.name for spec in waiting)}")
         placed.update((spec.name, spec) for spec in possible)

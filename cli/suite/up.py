@@ -69,7 +69,7 @@ async def run_suite(options: UpOptions, announce: Callable[[str], None], compose
 async def _run(options: UpOptions, announce: Callable[[str], None], compose: Compose, requests: StopRequests) -> None:
     directory = open_data_directory(options.data_dir)
     with directory.locked():
-        directory.endpoints.unlink(missing_ok=True)
+        directory.forget_last_run()
         await end_services(directory.mark)
         gateway = claim(options.listen)
         database_port, *service_ports = free_ports(4, but=gateway.port)

@@ -45,3 +45,13 @@ def test_marks_tell_directories_apart(tmp_path: Path) -> None:
     one, other = open_data_directory(tmp_path / "one"), open_data_directory(tmp_path / "other")
     assert one.mark != other.mark
     assert one.mark == open_data_directory(tmp_path / "one").mark
+
+
+def test_what_a_killed_suite_left_is_forgotten(tmp_path: Path) -> None:
+    directory = open_data_directory(tmp_path)
+    directory.forget_last_run()
+    (directory.uploads / "half").write_text("x")
+    directory.endpoints.write_text("{}")
+    directory.forget_last_run()
+    assert list(directory.uploads.iterdir()) == []
+    assert not directory.endpoints.exists()

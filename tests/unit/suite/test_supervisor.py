@@ -62,6 +62,17 @@ async def test_what_does_not_depend_on_each_other_starts_together(tmp_path: Path
         pass
 
 
+async def test_what_is_used_need_not_be_ready_first_but_ends_later(tmp_path: Path, logs: Path) -> None:
+    note = 'open("ended", "a").write("{} ")'.format
+    specs = [
+        program(tmp_path, "front", last=note("front"), uses=("back",)),
+        program(tmp_path, "back", first='while not os.path.exists("front.up"): pass', last=note("back")),
+    ]
+    async with running(specs, logs, asyncio.Event()):
+        pass
+    assert (tmp_path / "ended").read_text() == "front back "
+
+
 async def test_a_process_that_dies_is_started_again(
     tmp_path: Path, logs: Path, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:
