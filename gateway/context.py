@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 import structlog
-from opentelemetry import propagate, trace
+from opentelemetry import metrics, propagate, trace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,6 +38,9 @@ class RequestContext:
         """Surround an application."""
         self._app = app
         self._tracer = trace.get_tracer(__name__)
+        self._durations = metrics.get_meter(__name__).create_histogram(
+            "http.server.request.duration", unit="s", description="How long requests took to answer."
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request within a server span that continues the caller's trace."""
@@ -55,7 +58,7 @@ class RequestContext:
             try:
                 await self._answer(scope, receive, answer)
             finally:
-                answer.record()
+                self._durations.record(answer.seconds, answer.record())
 
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
@@ -92,17 +95,22 @@ class _Answer:
             headers[REQUEST_ID_HEADER] = structlog.contextvars.get_contextvars()["request_id"]
         await self._send(message)
 
-    def record(self) -> None:
-        """Name the span after the route, and log the request."""
+    @property
+    def seconds(self) -> float:
+        """Since the request came."""
+        return time.perf_counter() - self._started
+
+    def record(self) -> dict[str, str | int]:
+        """Name the span after the route, log the request, and give what describes it (OpenTelemetry's names)."""
         method, path = self._scope["method"], self._scope["path"]
         route = getattr(self._scope.get("route"), "path", path)
         self._span.update_name(f"{method} {route}")
-        self._span.set_attributes(
-            {"http.request.method": method, "http.route": route, "http.response.status_code": self.status}
-        )
+        facts = {"http.request.method": method, "http.route": route, "http.response.status_code": self.status}
+        self._span.set_attributes(facts)
         if path not in _QUIET:
-            milliseconds = round((time.perf_counter() - self._started) * 1000, 1)
+            milliseconds = round(self.seconds * 1000, 1)
             log.info("request answered", method=method, path=path, status=self.status, milliseconds=milliseconds)
+        return facts
 
 
 def _request_id(headers: Headers) -> str:

@@ -2,13 +2,17 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from services.common.errors import DomainError, Reason, Violation
+
+if TYPE_CHECKING:
+    # Is there for type checkers only.
+    from python_multipart.multipart import MultipartCallbacks
 
 MAX_FIELD_BYTES: Final = 64 * 1024
 MAX_PARTS: Final = 32
@@ -76,7 +80,7 @@ class _Reader:
         self._field_name = ""
         self._field: bytearray | None = None
 
-    def callbacks(self) -> MultipartCallbacks:
+    def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._on_part_begin,
             "on_part_data": self._on_part_data,
