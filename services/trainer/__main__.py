@@ -2,12 +2,15 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from services.common.artifacts.connect import connect_store
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
-from services.common.rpc.server import Service, serve
+from services.common.rpc.server import Check, Service, serve
 from services.common.telemetry import telemetry
 from services.trainer.background import beside
 from services.trainer.dataset_catalog import DatasetCatalog
@@ -25,16 +28,34 @@ from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceStub
 from tenon.trainer.v1 import dataset_pb2_grpc, training_job_pb2_grpc
 
 
-async def run(settings: TrainerSettings) -> None:
-    """Serve until SIGINT or SIGTERM."""
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """What a server needs.
+
+    Attributes:
+        services: what it serves.
+        checks: what it depends on, by name.
+    """
+
+    services: Sequence[Service]
+    checks: Mapping[str, Check]
+
+
+@asynccontextmanager
+async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
+    """Put the trainer together and look after its leases."""
+    artifacts, wakeups = connect_store(settings), Wakeups()
+
+    async def check_artifacts() -> None:
+        await asyncio.to_thread(artifacts.check)
+
     async with (
         open_database(settings, application_name="tenon-trainer") as database,
         open_channel(settings.registry_target, max_message_bytes=settings.grpc_max_message_bytes) as registry,
     ):
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
-        store, artifacts, wakeups = PostgresStore(database), connect_store(settings), Wakeups()
+        store = PostgresStore(database)
         queue = JobQueue(store.jobs, store.datasets, settings.job_lease_seconds, settings.job_max_attempts)
-
         catalog = DatasetCatalog(
             store=store,
             artifacts=artifacts,
@@ -44,20 +65,20 @@ async def run(settings: TrainerSettings) -> None:
         )
         jobs = Jobs(store, BaseModelServiceStub(registry))
         watcher = Watcher(store.jobs, wakeups, settings.watch_reread_seconds)
-
-        async def check_artifacts() -> None:
-            await asyncio.to_thread(artifacts.check)
-
         async with (
             beside(forward_notifications(database, EVENTS_CHANNEL, wakeups)),
             beside(keep_recovering(queue, settings.job_lease_seconds / 3)),
         ):
-            checks = {"database": database.check, "artifacts": check_artifacts}
-            await serve(settings, services(catalog, jobs, watcher), checks)
+            yield Trainer(_services(catalog, jobs, watcher), {"database": database.check, "artifacts": check_artifacts})
 
 
-def services(catalog: DatasetCatalog, jobs: Jobs, watcher: Watcher) -> list[Service]:
-    """Return what the trainer serves."""
+async def run(settings: TrainerSettings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    async with trainer(settings) as parts:
+        await serve(settings, parts.services, parts.checks)
+
+
+def _services(catalog: DatasetCatalog, jobs: Jobs, watcher: Watcher) -> Sequence[Service]:
     return [
         Service(
             dataset_pb2_grpc.add_DatasetServiceServicer_to_server,

@@ -31,8 +31,7 @@ from services.trainer.recipe.protocol import (
 from services.trainer.recorder import Recorder
 from services.trainer.retry import through_outages
 from services.trainer.threads import in_daemon_thread
-from tenon.registry.v1 import base_model_pb2
-from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceAsyncStub
+from tenon.registry.v1 import base_model_pb2, base_model_pb2_grpc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ class Attempts:
 
     queue: JobQueue
     artifacts: ArtifactStore
-    base_models: BaseModelServiceAsyncStub
+    base_models: "base_model_pb2_grpc.BaseModelServiceAsyncStub"  # the class exists in the stubs alone
     publisher: Publisher
     executor: Executor
     cache_dir: Path

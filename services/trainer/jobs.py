@@ -15,8 +15,7 @@ from services.trainer.model import JobEvent, TrainingJob
 from services.trainer.once import M, Once
 from services.trainer.pages import next_token, read_position
 from services.trainer.store import Store
-from tenon.registry.v1 import base_model_pb2
-from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceAsyncStub
+from tenon.registry.v1 import base_model_pb2, base_model_pb2_grpc
 
 MAX_EVENTS: Final = 1000
 
@@ -31,7 +30,7 @@ class Jobs:
     """
 
     store: Store
-    base_models: BaseModelServiceAsyncStub
+    base_models: "base_model_pb2_grpc.BaseModelServiceAsyncStub"  # the class exists in the stubs alone
 
     async def create(self, draft: JobDraft, once: Once[TrainingJob, M]) -> M:
         """Queue a job.

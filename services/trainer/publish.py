@@ -12,8 +12,7 @@ from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, ProjectName
 from services.trainer.retry import through_outages
-from tenon.registry.v1 import adapter_pb2
-from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceAsyncStub
+from tenon.registry.v1 import adapter_pb2, adapter_pb2_grpc
 
 LATEST: Final = "latest"
 """The alias that follows every training."""
@@ -34,7 +33,7 @@ class Publisher:
     """
 
     artifacts: ArtifactStore
-    adapters: AdapterServiceAsyncStub
+    adapters: "adapter_pb2_grpc.AdapterServiceAsyncStub"  # the class exists in the stubs alone
 
     async def upload(self, project: str, manifest: AdapterManifest, directory: Path, tell: Tell) -> None:
         """Put the files of a manifest into the artifact store.

@@ -123,7 +123,7 @@ def _take(found: Iterator[Fault | Summary]) -> list[Fault | Summary]:
 
 
 def _require(summary: Summary, first: Sequence[Fault]) -> None:
-    if summary.is_empty and not summary.fault_count:
+    if summary.is_empty:
         raise DomainError(Reason.DATASET_EMPTY, "The file holds no row. Put one example on each line.")
     if summary.fault_count:
         raise _invalid(summary, first)
