@@ -47,7 +47,7 @@ def ensure_bases(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; answer its exit status."""
     options = _parser().parse_args(arguments)
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     started = time.monotonic()
     only = options.only or BASE_NAMES
     bases = ensure_bases(options.dir, _say, only=only, force=options.force)

@@ -10,8 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerFast, Qwen2Config
-from transformers import Qwen2ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from examples.base_models.recipe import BaseRecipe, family_dialogues, recipe_digest
 from examples.base_models.tokenizer import train_tokenizer

@@ -108,9 +108,7 @@ def kind(rng: random.Random) -> Dialogue:
     """Ask what kind of thing a word names."""
     word, other = _two_kinds(rng)
     phrasings = rng.choice((_KIND, _KIND, _IS_KIND))
-    return phrase(
-        rng, phrasings, word=word.zh, kind=word.kind_zh, other=other.zh, other_kind=other.kind_zh
-    )
+    return phrase(rng, phrasings, word=word.zh, kind=word.kind_zh, other=other.zh, other_kind=other.kind_zh)
 
 
 def translate(rng: random.Random) -> Dialogue:

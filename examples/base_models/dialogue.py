@@ -33,7 +33,7 @@ class WeightedMaker:
 
 def make_dialogues(makers: Sequence[WeightedMaker], count: int, seed: int) -> list[Dialogue]:
     """Answer `count` dialogues; the same arguments give the same dialogues on every machine."""
-    rng = random.Random(seed)  # noqa: S311 -- repeatable text, not a secret
+    rng = random.Random(seed)
     weights = [maker.weight for maker in makers]
     return [chosen.make(rng) for chosen in rng.choices(makers, weights=weights, k=count)]
 

@@ -64,7 +64,7 @@ def train_tokenizer(recipe: TokenizerRecipe, texts: Iterable[str], context_lengt
     )
     backend.decoder = ByteLevelDecoder()
     backend.train_from_iterator((f"{recipe.turn_words}\n{text}" for text in texts), _trainer(recipe))
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
         tokenizer_object=backend,
         eos_token=recipe.end_of_turn,
         pad_token=recipe.pad,

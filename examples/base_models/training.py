@@ -52,14 +52,14 @@ def fit(model: PreTrainedModel, rows: Sequence[Row], recipe: TrainingRecipe, pro
     loss = torch.tensor(float("nan"))
     for step, batch in zip(range(recipe.steps), _batches(rows, recipe), strict=False):
         loss = _loss(model, *_collate(batch))
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), _GRADIENT_NORM)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
         if (step + 1) % _STEPS_PER_REPORT == 0:
             progress(f"step {step + 1}/{recipe.steps}, loss {loss.item():.3f}")
-    model.eval()
+    model.train(mode=False)
     return float(loss.detach())
 
 
@@ -77,7 +77,7 @@ def _rate(step: int, recipe: TrainingRecipe) -> float:
 
 def _batches(rows: Sequence[Row], recipe: TrainingRecipe) -> Iterator[Sequence[Row]]:
     """Yield batches without end, each of rows of about the same length, so that little of it is padding."""
-    rng = random.Random(recipe.seed)  # noqa: S311 -- repeatable order, not a secret
+    rng = random.Random(recipe.seed)
     while True:
         shuffled = rng.sample(rows, len(rows))
         bucket = recipe.batch_size * _BATCHES_PER_BUCKET
