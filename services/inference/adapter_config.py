@@ -104,7 +104,7 @@ def parse_config(data: bytes) -> AdapterConfig:
         if key not in _READ | HARMLESS | {"peft_type"} and not _is_off(key, value):
             raise invalid(f"adapter_config.json sets {key}, which is not served; train it without")
     try:
-        config = _ADAPTER.validate_python({key: document[key] for key in _READ & document.keys()})
+        config = _ADAPTER.validate_json(data)
     except ValidationError as error:
         fault = error.errors()[0]
         raise invalid(f"{'.'.join(map(str, fault['loc']))} in adapter_config.json: {fault['msg']}") from None

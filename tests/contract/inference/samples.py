@@ -1,0 +1,126 @@
+"""Adapters for tests: made with plain PEFT on tiny bases, and published to a registry as the trainer does."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from services.common.artifacts.store import ArtifactStore
+from services.common.identity import BaseFingerprint, LinearModule
+from services.common.manifest import AdapterManifest, ManifestFile
+from services.inference.adapter_config import parse_config
+from services.inference.engine.protocol import AdapterWeights
+from services.inference.verify import plan_layers, read_header, read_layers
+
+TARGETS: Mapping[str, list[str]] = {
+    "qwen2": ["q_proj", "v_proj", "down_proj"],
+    "llama": ["q_proj", "v_proj", "down_proj"],
+    "gpt2": ["c_attn", "c_fc"],
+    "gpt_neox": ["query_key_value", "dense_4h_to_h"],
+    "phi3": ["qkv_proj", "down_proj"],
+}
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def load_plain(base: Path) -> PreTrainedModel:
+    """Load a base the way PEFT's users do."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    return model
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """PEFT asks transformers for an attribute by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
+
+
+def make_adapter(base: Path, directory: Path, architecture: str = "qwen2", *, seed: int = 1, **options: Any) -> Path:
+    """Save a random adapter whose B is not zero, so that it changes answers."""
+    torch.manual_seed(seed)
+    settings = {"r": 4, "lora_alpha": 16, "target_modules": TARGETS[architecture], "task_type": "CAUSAL_LM", **options}
+    if architecture == "gpt2":
+        settings["fan_in_fan_out"] = True
+    with quiet_peft():
+        model = get_peft_model(load_plain(base), LoraConfig(**settings))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.5)
+    model.save_pretrained(str(directory))
+    (directory / "README.md").unlink()
+    return directory
+
+
+def edit_weights(directory: Path, **changes: torch.Tensor | None) -> None:
+    """Replace, add or (None) remove tensors by the end of their names, with `__` for dots."""
+    tensors = load_file(directory / WEIGHTS)
+    for key, value in changes.items():
+        ending = key.replace("__", ".")
+        names = [name for name in tensors if name.endswith(ending)] or [ending]
+        for name in names:
+            tensors.pop(name, None)
+            if value is not None:
+                tensors[name] = value
+    save_file(tensors, directory / WEIGHTS, {"format": "pt"})
+
+
+def edit_config(directory: Path, **changes: Any) -> None:
+    path = directory / CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def file_of(path: Path) -> ManifestFile:
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = hashlib.sha256(data[8 : 8 + length]).hexdigest() if path.suffix == ".safetensors" else None
+    return ManifestFile(path.name, len(data), hashlib.sha256(data).hexdigest(), header)
+
+
+def manifest_of(directory: Path, base_model: str, fingerprint: BaseFingerprint, **changes: Any) -> AdapterManifest:
+    config = json.loads((directory / CONFIG).read_text())
+    fields: dict[str, Any] = {
+        "files": (file_of(directory / CONFIG), file_of(directory / WEIGHTS)),
+        "base_model": base_model,
+        "base": fingerprint.summary(),
+        "peft": {key: config[key] for key in ("peft_type", "r", "lora_alpha", "target_modules")},
+        "chat_template": None,
+        "stop_token_ids": (2,),
+        "training": {"job": "projects/default/trainingJobs/sample"},
+        **changes,
+    }
+    return AdapterManifest(**fields)
+
+
+def store_files(store: ArtifactStore, directory: Path, project: str = "default") -> None:
+    for name in (CONFIG, WEIGHTS):
+        store.put_file(project, directory / name)
+
+
+def read_adapter(directory: Path, modules: tuple[LinearModule, ...], digest: str = "a" * 64) -> AdapterWeights:
+    """Read an adapter's directory through the service's own checks."""
+    data = (directory / WEIGHTS).read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    entries = read_header(data[8 : 8 + length], file_of(directory / WEIGHTS))
+    config = parse_config((directory / CONFIG).read_bytes())
+    return AdapterWeights(digest, read_layers(data, plan_layers(config, entries, modules)))
+
+
+def expected_tokens(base: Path, adapter: Path | None, prompt: list[int], count: int) -> list[int]:
+    """What transformers' and PEFT's own generate answers, greedily."""
+    model: Any = load_plain(base)
+    if adapter is not None:
+        with quiet_peft():
+            model = PeftModel.from_pretrained(model, str(adapter))
+    ids = torch.tensor([prompt])
+    mask = torch.ones_like(ids)
+    answer = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=count, do_sample=False)
+    return [int(token) for token in answer[0][len(prompt) :]]
