@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from grpc import aio
+from pydantic import SecretStr
 
 from services.common.identity import fingerprint_base
 from services.common.rpc.channel import open_channel, to_domain_error
 from services.common.rpc.server import running_server
+from services.common.settings import MIB
 from services.registry import convert as registry_convert
 from services.trainer.__main__ import trainer
 from services.trainer.settings import TrainerSettings
@@ -175,18 +177,22 @@ async def upload_messages(
 
 
 @asynccontextmanager
-async def running_platform(postgres: PostgresServer, root: Path, **settings: Any) -> AsyncIterator[Platform]:
+async def serving(settings: TrainerSettings) -> AsyncIterator[str]:
+    """Run the trainer's server in this process; yield its address."""
+    async with trainer(settings) as parts, running_server(settings, parts.services, parts.checks) as server:
+        yield server.address
+
+
+@asynccontextmanager
+async def running_platform(postgres: PostgresServer, root: Path) -> AsyncIterator[Platform]:
     """Start registry and trainer; workers are the tests' to start."""
     artifacts = root / "artifacts"
     async with (
         running_registry(registry_settings(postgres.url(), artifacts)) as registry,
-        trainer(trainer_settings(postgres.url(), artifacts, registry.address, **settings)) as parts,
-        running_server(
-            trainer_settings(postgres.url(), artifacts, registry.address), parts.services, parts.checks
-        ) as server,
+        serving(trainer_settings(postgres.url(), artifacts, registry.address)) as address,
         open_channel(registry.address) as to_registry,
-        open_channel(server.address) as to_trainer,
-        aio.insecure_channel(server.address) as plain,
+        open_channel(address) as to_trainer,
+        aio.insecure_channel(address) as plain,
     ):
         yield Platform(
             root=root,
@@ -201,15 +207,14 @@ async def running_platform(postgres: PostgresServer, root: Path, **settings: Any
         )
 
 
-def trainer_settings(database_url: str, artifacts: Path, registry: str, **more: Any) -> TrainerSettings:
-    values = {
-        "listen": "127.0.0.1:0",
-        "database_url": database_url,
-        "artifacts_url": artifacts.as_uri(),
-        "registry_target": registry,
-        "drain_seconds": 1.0,
-        "job_lease_seconds": 1.5,
-        "watch_reread_seconds": 1.0,
-        **more,
-    }
-    return TrainerSettings.model_validate(values)
+def trainer_settings(database_url: str, artifacts: Path, registry: str) -> TrainerSettings:
+    return TrainerSettings(
+        listen="127.0.0.1:0",
+        database_url=SecretStr(database_url),
+        artifacts_url=artifacts.as_uri(),
+        registry_target=registry,
+        drain_seconds=1.0,
+        job_lease_seconds=1.5,
+        watch_reread_seconds=1.0,
+        dataset_max_bytes=MIB,
+    )
