@@ -16,7 +16,17 @@ from services.common.rpc.channel import open_channel, to_domain_error
 from services.registry import convert as registry_convert
 from tenon.registry.v1 import base_model_pb2
 from tenon.trainer.v1 import dataset_pb2, training_job_pb2, training_job_pb2_grpc
-from tests.e2e.trainer.platform import PARENT, ROWS, Platform, State, jsonl, serving, trainer_settings, upload_messages
+from tests.e2e.trainer.platform import (
+    PARENT,
+    PAYLOAD_LIMIT,
+    ROWS,
+    Platform,
+    State,
+    jsonl,
+    serving,
+    trainer_settings,
+    upload_messages,
+)
 from tests.support.registry import fingerprint
 
 GOOD = jsonl(ROWS)
