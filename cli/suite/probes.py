@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import httpx
+import httpx2
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -32,11 +32,11 @@ async def grpc_serves(address: Address) -> bool:
 async def http_ready(address: Address, path: str = "/readyz") -> bool:
     """Expect 200 of a GET."""
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=SECONDS) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=SECONDS) as client:
             answer = await client.get(f"http://{address}{path}")
-    except httpx.HTTPError:
+    except httpx2.HTTPError:
         return False
-    return answer.status_code == httpx.codes.OK
+    return answer.status_code == httpx2.codes.OK
 
 
 async def file_exists(path: Path) -> bool:

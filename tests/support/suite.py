@@ -70,9 +70,7 @@ def running_suite(data_dir: Path, *, listen: str = "127.0.0.1:0", **variables: s
         if process.poll() is None:
             assert stop(process) == 0, "the suite did not stop cleanly"
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def start_suite(data_dir: Path, *, listen: str = "127.0.0.1:0", **variables: str) -> "subprocess.Popen[str]":
@@ -97,6 +95,13 @@ def stop(process: "subprocess.Popen[str]") -> int:
     """Ask a suite to stop; gives its exit status."""
     process.send_signal(signal.SIGTERM)
     return process.wait(timeout=60)
+
+
+def end(process: "subprocess.Popen[str]") -> str:
+    """Make sure that a suite is gone; gives what it had printed."""
+    if process.poll() is None:
+        process.kill()
+    return process.communicate()[0]
 
 
 def logs(data_dir: Path) -> str:

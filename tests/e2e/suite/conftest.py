@@ -40,6 +40,6 @@ def trained(suite: RunningSuite, tiny_bases: dict[str, Path], rows_file: Path) -
     for name, directory in tiny_bases.items():
         added = suite.tenon("base", "add", directory, "--name", name)
         assert added.returncode == 0, added.stderr
-    ran = suite.tenon("train", "--base", "tiny-qwen", "--data", rows_file, "--name", "parrot", "--epochs", "3")
+    ran = suite.tenon("train", "--base", "tiny-qwen", "--data", rows_file, "--name", "parrot", "--epochs", "10")
     assert ran.returncode == 0, ran.stderr
     return suite

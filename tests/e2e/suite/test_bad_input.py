@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.suite import RunningSuite, start_suite, tenon
+from tests.support.suite import RunningSuite, end, start_suite, tenon
 from tests.support.tiny_bases import make_tiny_base
 
 GOOD = '{"instruction": "a", "output": "b"}\n'
@@ -157,4 +157,5 @@ def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_second_suite_on_the_same_directory_is_refused(suite: RunningSuite) -> None:
     process = start_suite(suite.data_dir)
     assert process.wait(timeout=60) == 3
+    end(process)
     assert suite.tenon("base", "list").returncode == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.suite import running_suite, start_suite, stop, tenon, wait_for, wait_until_ready
+from tests.support.suite import end, running_suite, start_suite, stop, tenon, wait_for, wait_until_ready
 from tests.support.tiny_bases import make_tiny_base
 
 READY_SECONDS = 20.0
@@ -26,7 +26,7 @@ def test_it_starts_and_stops_cleanly_and_keeps_what_it_has(tmp_path: Path) -> No
         members = family(suite.process.pid)
         assert suite.tenon("base", "add", base, "--name", "kept").returncode == 0
         assert stop(suite.process) == 0
-        announced = suite.process.stdout.read() if suite.process.stdout else ""
+        announced = end(suite.process)
     assert announced.splitlines() == [f"tenon is ready at {suite.endpoints['gateway']} (data in {directory})"]
     assert [member for member in members if member.is_running()] == []
     assert not (directory / "run" / "endpoints.json").exists()
@@ -43,7 +43,7 @@ def test_after_sigkill_nothing_is_left_and_the_next_start_recovers(tmp_path: Pat
     assert len(members) >= 7
     assert tenon("base", "add", base, "--name", "kept", data_dir=directory).returncode == 0
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    end(process)
     wait_for(lambda: not [m for m in members if m.is_running() and m.status() != psutil.STATUS_ZOMBIE], "their end")
     with running_suite(directory) as again:
         assert "kept" in again.tenon("base", "list").stdout

@@ -133,7 +133,7 @@ class AdapterServiceServicer:
         """Makes a version READY after reading every file it names back from the store and checking its digest. Repeating it
         is harmless.
 
-        FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; PreconditionFailure lists them. DATA_LOSS
+        FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
         (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

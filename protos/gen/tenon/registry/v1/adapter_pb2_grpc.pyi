@@ -51,7 +51,7 @@ class AdapterServiceStub:
     """Makes a version READY after reading every file it names back from the store and checking its digest. Repeating it
     is harmless.
 
-    FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; PreconditionFailure lists them. DATA_LOSS
+    FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
     (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
     """
     GetAdapterVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.GetAdapterVersionRequest, _adapter_pb2.GetAdapterVersionResponse]
@@ -98,7 +98,7 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     """Makes a version READY after reading every file it names back from the store and checking its digest. Repeating it
     is harmless.
 
-    FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; PreconditionFailure lists them. DATA_LOSS
+    FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
     (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
     """
     GetAdapterVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.GetAdapterVersionRequest, _adapter_pb2.GetAdapterVersionResponse]  # type: ignore[assignment]
@@ -172,7 +172,7 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a version READY after reading every file it names back from the store and checking its digest. Repeating it
         is harmless.
 
-        FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; PreconditionFailure lists them. DATA_LOSS
+        FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
         (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
         """
 
