@@ -69,7 +69,8 @@ class Attempts:
         async with Recorder(self.queue, claim.lease, flush_seconds=self.flush_seconds) as recorder:
 
             async def tell(error: DomainError) -> None:
-                text = f"{error.message} The result is kept and published as soon as that is over."
+                # Not the error's own text: it is for whoever runs the platform, and may tell of its machines.
+                text = f"Publication has to wait ({error.reason}). The result is kept, and published once that is over."
                 await recorder.say(Level.WARNING, text)
 
             project = claim.job.name.project

@@ -20,6 +20,9 @@ from services.trainer.recipe.protocol import Event, Failed, Finished, RecipeTask
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 """Longest event; Finished carries a probe and a chat template."""
 
+RECIPE: Final = (sys.executable, "-P", "-m", "services.trainer.recipe")
+"""-P: the job's directory must not be where modules are looked for."""
+
 _SECRET: Final = ("SECRET", "PASSWORD", "TOKEN", "CREDENTIAL", "ACCESS_KEY", "API_KEY", "DATABASE_URL")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -43,20 +46,22 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
-    """Runs each recipe as a child process of this one: ``python -m services.trainer.recipe TASK_FILE``.
+    """Runs each recipe as a child process of this one.
 
     Attributes:
         stop_seconds: how long a process may take to end before it is killed.
+        program: what to run, with the task's file as its last argument.
     """
 
     stop_seconds: float
+    program: tuple[str, ...] = RECIPE
 
     @asynccontextmanager
     async def run(self, task: RecipeTask, directory: Path) -> AsyncIterator[AsyncIterator[Event]]:
         """See ``Executor``."""
         task_file = directory / "task.json"
         await asyncio.to_thread(task_file.write_text, encode_task(task))
-        process = await _start(task_file)
+        process = await _start([*self.program, str(task_file)], directory)
         log.info("recipe started", pid=process.pid)
         words = LastWords()
         listening = asyncio.create_task(words.listen(process.stderr))
@@ -97,16 +102,14 @@ class LocalExecutor:
         log.info("recipe ended", pid=process.pid, status=process.returncode)
 
 
-async def _start(task_file: Path) -> asyncio.subprocess.Process:
-    # -P: the job's directory must not be where modules are looked for.
-    recipe = [sys.executable, "-P", "-m", "services.trainer.recipe", str(task_file)]
+async def _start(argv: list[str], directory: Path) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *dying_with_this_process(recipe),
+        *dying_with_this_process(argv),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=MAX_LINE_BYTES,
-        cwd=task_file.parent,
+        cwd=directory,
         env=_without_secrets(os.environ),
         # Signals of the worker's terminal are the worker's to handle.
         start_new_session=True,

@@ -1,0 +1,114 @@
+"""Publication against a real registry and a real store, which come and go."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from services.common.artifacts.filesystem import FileSystemStore
+from services.common.errors import DomainError, Reason
+from services.common.resource_names import AdapterName
+from services.common.rpc.channel import open_channel
+from services.registry import convert as registry_convert
+from services.trainer.output import list_files
+from services.trainer.publish import Publisher
+from tenon.registry.v1 import adapter_pb2, adapter_pb2_grpc, base_model_pb2, base_model_pb2_grpc
+from tests.support.postgres import PostgresServer
+from tests.support.registry import fingerprint, manifest, registry_settings, running_registry
+
+ADAPTER = AdapterName("default", "late")
+
+
+def adapter_directory(root: Path) -> Path:
+    """A PEFT directory of one tensor, and something beside it that must not be published."""
+    root.mkdir()
+    (root / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 1}))
+    header = json.dumps({"q.lora_A.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (root / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0\x80\x3f")
+    (root / "optimizer.pt").write_bytes(b"pickle")
+    return root
+
+
+@asynccontextmanager
+async def registry(postgres: PostgresServer, artifacts: Path, port: int) -> AsyncIterator[None]:
+    settings = registry_settings(postgres.url(), artifacts).model_copy(update={"listen": f"127.0.0.1:{port}"})
+    async with running_registry(settings):
+        yield
+
+
+async def add_base(stub: "base_model_pb2_grpc.BaseModelServiceAsyncStub") -> None:
+    known = fingerprint()
+    model = base_model_pb2.BaseModel(
+        fingerprint=registry_convert.fingerprint(known, known.to_document()), sources=["file:///bases/tiny"]
+    )
+    await stub.CreateBaseModel(base_model_pb2.CreateBaseModelRequest(base_model_id="tiny", base_model=model))
+
+
+async def test_outages_of_store_and_registry_delay_a_version_but_do_not_lose_it(
+    stoppable_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    artifacts, port, told = tmp_path / "artifacts", free_port(), []
+
+    async def tell(error: DomainError) -> None:
+        told.append(error.reason)
+
+    store = FileSystemStore.open(artifacts)
+    files = list_files(adapter_directory(tmp_path / "output"))
+    made = manifest(files)
+    async with open_channel(f"127.0.0.1:{port}") as channel:
+        publisher = Publisher(store, adapter_pb2_grpc.AdapterServiceStub(channel))
+        async with registry(stoppable_postgres, artifacts, port):
+            await add_base(base_model_pb2_grpc.BaseModelServiceStub(channel))
+        artifacts.rename(tmp_path / "away")
+        uploading = asyncio.create_task(publisher.upload("default", made, tmp_path / "output", tell))
+        await eventually(told, Reason.ARTIFACT_STORE_UNAVAILABLE)
+        (tmp_path / "away").rename(artifacts)
+        await uploading
+
+        registering = asyncio.create_task(publisher.register(ADAPTER, made, tell))
+        await eventually(told, Reason.SERVICE_UNAVAILABLE)
+        async with registry(stoppable_postgres, artifacts, port):
+            version = await registering
+            # A worker that takes over does it all again, and nothing changes.
+            assert await publisher.register(ADAPTER, made, tell) == version
+            stub = adapter_pb2_grpc.AdapterServiceStub(channel)
+            resolved = await stub.ResolveAdapter(adapter_pb2.ResolveAdapterRequest(name=str(ADAPTER)))
+            listed = await stub.ListAdapterVersions(adapter_pb2.ListAdapterVersionsRequest(parent=str(ADAPTER)))
+    assert resolved.adapter_version.name == str(version)
+    assert version.version == made.digest
+    assert len(listed.adapter_versions) == 1
+    assert [file.path for file in resolved.adapter_version.files] == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+
+
+async def test_files_that_changed_meanwhile_are_not_published(tmp_path: Path) -> None:
+    async def tell(error: DomainError) -> None:
+        raise AssertionError(error)
+
+    directory = adapter_directory(tmp_path / "output")
+    made = manifest(list_files(directory))
+    (directory / "adapter_config.json").write_text("{}")
+    async with open_channel("127.0.0.1:9") as channel:
+        publisher = Publisher(FileSystemStore.open(tmp_path / "a"), adapter_pb2_grpc.AdapterServiceStub(channel))
+        with pytest.raises(DomainError) as raised:
+            await publisher.upload("default", made, directory, tell)
+    assert raised.value.reason is Reason.ADAPTER_INVALID
+
+
+async def eventually(told: list[Reason], reason: Reason) -> None:
+    async with asyncio.timeout(20):
+        while reason not in told:
+            await asyncio.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
