@@ -20,6 +20,9 @@ CHATML: Final = (
 SPECIAL_TOKENS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """Ids 0, 1 and 2; the 256 bytes follow."""
 
+SPREAD: Final = 0.2
+"""Standard deviation of the weights: ten times the usual, without which so narrow a model can hardly prefer a token."""
+
 VOCABULARY_SIZE: Final = 320
 """More than the 259 tokens there are, as in real bases."""
 
@@ -51,7 +54,8 @@ def make_tiny_base(
         The directory.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    config = AutoConfig.for_model(architecture, **ARCHITECTURES[architecture](hidden, layers, context))
+    shape = ARCHITECTURES[architecture](hidden, layers, context)
+    config = AutoConfig.for_model(architecture, initializer_range=SPREAD, **shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         # transformers leaves these two calls untyped.

@@ -1,5 +1,6 @@
 """The base with a fresh LoRA on it."""
 
+import re
 import warnings
 
 import torch
@@ -23,7 +24,7 @@ def attach(model: PreTrainedModel, targets: Targets, plan: ResolvedHyperparamete
         r=plan.lora_rank,
         lora_alpha=_whole(plan.lora_alpha),
         target_modules=list(targets.names),
-        exclude_modules=list(targets.excluded) or None,
+        exclude_modules=_exactly(targets.excluded),
         fan_in_fan_out=targets.transposed,
         lora_dropout=0.0,
         bias="none",
@@ -34,6 +35,11 @@ def attach(model: PreTrainedModel, targets: Targets, plan: ResolvedHyperparamete
         adapted = get_peft_model(model, config, autocast_adapter_dtype=True)
     adapted.eval()
     return adapted
+
+
+def _exactly(names: tuple[str, ...]) -> str | None:
+    """PEFT matches a list by the ends of names, an expression against the whole of them."""
+    return "|".join(map(re.escape, names)) or None
 
 
 def _whole(alpha: float) -> int:

@@ -14,7 +14,7 @@ from services.trainer.datasets import Conversation, Role
 PLAIN_TEMPLATE: Final = (
     "{% for message in messages %}"
     "{{ message['role'] | capitalize }}:\n{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ END_OF_ANSWER }}{% endif %}\n\n"
+    "{% if message['role'] == 'assistant' %}{{ END_OF_ANSWER }}{% endif %}{{ '\\n\\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}Assistant:\n{% endif %}"
 )

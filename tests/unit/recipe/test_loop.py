@@ -1,0 +1,108 @@
+"""The loop on a tiny base: it learns, tells each step, repeats exactly, and stops where it must."""
+
+import io
+from typing import Any
+
+import pytest
+import torch
+
+from services.common.errors import DomainError, Reason
+from services.trainer.recipe.adapter import attach, is_unchanged, trained_parameters
+from services.trainer.recipe.events import Events
+from services.trainer.recipe.loop import Fitted, Material, fit, validate
+from services.trainer.recipe.loss import SupervisedLoss
+from services.trainer.recipe.probe import probe
+from services.trainer.recipe.protocol import Schedule, Step, decode
+from services.trainer.recipe.targets import find_targets, output_layer
+from tests.unit.recipe.conftest import Load, labelled, make_plan
+
+ROWS = labelled(([5, 6, 7, 8], 2), ([9, 10, 11], 1), ([12, 13, 14, 15, 16], 3))
+
+
+def train(load: Load, budget: int = 1000, validation: Any = (), **changes: Any) -> tuple[Any, Fitted, list[Step]]:
+    base = load()
+    plan = make_plan(**changes)
+    head = output_layer(base.model)
+    model = attach(base.model, find_targets(base.model, ()), plan)
+    stream = io.StringIO()
+    material = Material(ROWS, validation, budget, torch.device("cpu"))
+    fitted = fit(SupervisedLoss(model, head), trained_parameters(model), material, plan, Events(stream))
+    events = [decode(line) for line in stream.getvalue().splitlines()]
+    return model, fitted, [event for event in events if isinstance(event, Step)]
+
+
+def weights(model: Any) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in trained_parameters(model)])
+
+
+def test_it_learns_and_tells_every_step(load: Load) -> None:
+    model, fitted, steps = train(load, epochs=40, batch_size=3)
+    assert [step.step for step in steps] == list(range(1, 41))
+    assert {step.total_steps for step in steps} == {40} == {fitted.steps}
+    assert steps[0].loss > 5
+    assert fitted.final_loss == steps[-1].loss < 1
+    assert [step.trained_tokens for step in steps[:2]] == [6, 12]
+    assert steps[-1].epoch == 40
+    assert fitted.trained_tokens == 240
+    assert not is_unchanged(model)
+    assert all(step.tokens_per_second > 0 and step.gradient_norm > 0 for step in steps)
+
+
+def test_the_last_batch_may_be_short_and_passes_run_on(load: Load) -> None:
+    _, fitted, steps = train(load, epochs=3, batch_size=2)
+    assert fitted.steps == 5
+    assert [step.epoch for step in steps] == pytest.approx([2 / 3, 4 / 3, 2, 8 / 3, 3])
+
+
+def test_the_schedule_is_followed(load: Load) -> None:
+    _, _, steps = train(load, epochs=4, batch_size=3, schedule=Schedule.LINEAR, warmup_ratio=0.25)
+    assert [step.learning_rate for step in steps] == pytest.approx([5e-3, 1e-2, 1e-2 * 2 / 3, 1e-2 / 3])
+
+
+def test_two_runs_are_equal_to_the_bit_and_seeds_differ(load: Load) -> None:
+    first, second, other = (train(load, epochs=5, seed=seed)[0] for seed in (3, 3, 4))
+    assert torch.equal(weights(first), weights(second))
+    assert not torch.equal(weights(first), weights(other))
+
+
+def test_the_budget_changes_nothing_but_rounding(load: Load) -> None:
+    whole, pieces = (train(load, budget, epochs=5, batch_size=3) for budget in (1000, 1))
+    assert whole[1].final_loss == pytest.approx(pieces[1].final_loss, rel=1e-4)
+
+
+def test_validation_is_measured_at_most_ten_times_and_last(load: Load) -> None:
+    validation = labelled(([20, 21, 22], 1), ([23, 24, 25, 26, 27], 1))
+    model, fitted, steps = train(load, epochs=33, batch_size=3, validation=validation)
+    measured = {step.step: step.validation_loss for step in steps if step.validation_loss is not None}
+    assert list(measured) == [4, 8, 12, 16, 20, 24, 28, 32, 33]
+    assert fitted.validation_loss == measured[33]
+    material = Material(ROWS, validation, 1, torch.device("cpu"))
+    loss = SupervisedLoss(model, output_layer(model.get_base_model()))
+    assert validate(loss, material.cut(validation)) == pytest.approx(measured[33], rel=1e-5)
+
+
+def test_a_run_that_diverges_says_at_which_step(load: Load) -> None:
+    with pytest.raises(DomainError, match=r"diverged at step \d+: the loss is .* Lower the learning rate") as caught:
+        train(load, epochs=50, learning_rate=1.0, lora_alpha=1e30)
+    assert caught.value.reason is Reason.TRAINING_DIVERGED
+    assert int(caught.value.metadata["step"]) >= 1
+
+
+def test_a_rate_that_rounds_to_nothing_leaves_the_adapter_as_it_was(load: Load) -> None:
+    model, _, _ = train(load, learning_rate=1e-60)
+    assert is_unchanged(model)
+
+
+def test_the_probe_tells_base_and_adapter_apart(load: Load) -> None:
+    model, _, _ = train(load, epochs=20, batch_size=3)
+    found: Any = probe(model, ROWS)
+    assert found["prompt_token_ids"] == [9]
+    assert 8 <= len(found["token_ids"]) <= 16
+    ids = torch.tensor([found["prompt_token_ids"]])
+    with torch.no_grad():
+        adapter = model(input_ids=ids).logits[0, -1]
+        base = load().model(input_ids=ids).logits[0, -1]
+    assert found["adapter_logits"] == pytest.approx(adapter[found["token_ids"]].tolist(), abs=1e-5)
+    assert found["base_logits"] == pytest.approx(base[found["token_ids"]].tolist(), abs=1e-5)
+    assert int(adapter.argmax()) == 10 in found["token_ids"]
+    assert set(base.topk(8).indices.tolist()) <= set(found["token_ids"])

@@ -1,0 +1,94 @@
+"""The loss at supervised positions equals the plain one, in value and gradient, however a batch is cut."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from services.trainer.recipe.adapter import attach, trained_parameters
+from services.trainer.recipe.batches import micro_batches
+from services.trainer.recipe.labels import IGNORED, LabelledRow
+from services.trainer.recipe.loop import accumulate
+from services.trainer.recipe.loss import SupervisedLoss
+from services.trainer.recipe.targets import find_targets, output_layer
+from tests.support.tiny_bases import ARCHITECTURES
+from tests.unit.recipe.conftest import labelled, make_plan
+
+RELATIVE = 1e-5
+GEMMA2 = {
+    "vocab_size": 320,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "sliding_window": 4,
+    # A soft cap low enough to bend the logits: it belongs to the loss, though it comes after the head.
+    "final_logit_softcapping": 0.5,
+}
+SHAPES: Mapping[str, Mapping[str, Any]] = {
+    **{name: shape(32, 2, 64) for name, shape in ARCHITECTURES.items()},
+    "gemma2": GEMMA2,
+}
+
+
+def build(architecture: str) -> tuple[Any, SupervisedLoss]:
+    """An adapted model whose lora_B is not zero, so that A has a gradient too."""
+    config = AutoConfig.for_model(architecture, **SHAPES[architecture])
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    head = output_layer(model)
+    adapted = attach(model, find_targets(model, ()), make_plan())
+    with torch.no_grad():
+        for parameter in trained_parameters(adapted):
+            parameter.normal_(std=0.1)
+    return adapted, SupervisedLoss(adapted, head)
+
+
+def some_rows() -> list[LabelledRow]:
+    generator = torch.Generator().manual_seed(1)
+    lengths = [(9, 4), (3, 1), (14, 2), (6, 5), (14, 13)]
+    return labelled(
+        *((torch.randint(3, 300, (length,), generator=generator).tolist(), start) for length, start in lengths)
+    )
+
+
+def gradient(model: Any) -> torch.Tensor:
+    parts = [parameter.grad.flatten().clone() for parameter in trained_parameters(model) if parameter.grad is not None]
+    model.zero_grad()
+    return torch.cat(parts)
+
+
+def plain_step(model: Any, rows: list[LabelledRow]) -> tuple[float, torch.Tensor]:
+    """Padding, attention mask, all logits, ``ignore_index``: what everybody does."""
+    length = max(len(row.token_ids) for row in rows)
+    ids = torch.tensor([[*row.token_ids, *[0] * (length - len(row.token_ids))] for row in rows])
+    labels = torch.tensor([[*row.labels, *[IGNORED] * (length - len(row.labels))] for row in rows])
+    mask = torch.tensor([[1] * len(row.token_ids) + [0] * (length - len(row.token_ids)) for row in rows])
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    loss = cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return loss.item(), gradient(model)
+
+
+@pytest.mark.parametrize("architecture", SHAPES)
+@pytest.mark.parametrize("budget", [1, 20, 1000])
+def test_loss_and_gradient_equal_the_plain_ones(architecture: str, budget: int) -> None:
+    model, loss = build(architecture)
+    rows = some_rows()
+    expected, reference = plain_step(model, rows)
+    assert reference.norm() > 0
+    pieces = micro_batches(rows, budget)
+    assert len(pieces) == {1: 5, 20: 4, 1000: 1}[budget]
+    assert accumulate(loss, pieces) == pytest.approx(expected, rel=RELATIVE)
+    assert (gradient(model) - reference).norm() < RELATIVE * reference.norm()
+
+
+def test_the_head_is_itself_again_afterwards() -> None:
+    model, loss = build("qwen2")
+    loss.sum(micro_batches(some_rows(), 1000)[0])
+    assert model(input_ids=torch.tensor([[5, 6, 7]])).logits.shape == (1, 3, 320)
