@@ -40,7 +40,7 @@ class Received:
     def wait_for(self, condition: Any, timeout: float = 30.0) -> bool:
         """Wait until the condition holds, looking again whenever something arrives."""
         with self.changed:
-            return self.changed.wait_for(condition, timeout)
+            return bool(self.changed.wait_for(condition, timeout))
 
 
 def _service(resource: Any) -> str:
@@ -79,8 +79,9 @@ def otlp_receiver() -> Iterator[Received]:
     server = grpc.server(futures.ThreadPoolExecutor(4))
     port = server.add_insecure_port("127.0.0.1:0")
     received = Received(f"http://127.0.0.1:{port}")
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(received), server)
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(received), server)
+    # These stubs ship no types.
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(received), server)  # type: ignore[no-untyped-call]
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(received), server)  # type: ignore[no-untyped-call]
     server.start()
     try:
         yield received

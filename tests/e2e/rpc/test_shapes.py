@@ -19,6 +19,8 @@ from services.common.settings import ServerSettings
 from tenon.trainer.v1 import dataset_pb2, dataset_pb2_grpc
 
 NAME = "tenon.trainer.v1.DatasetService"
+# Abstract in its stubs only: a method that is not there answers UNIMPLEMENTED.
+Servicer: Any = dataset_pb2_grpc.DatasetServiceServicer
 # Exists in its stubs only.
 Stub: TypeAlias = "dataset_pb2_grpc.DatasetServiceAsyncStub"
 
@@ -31,7 +33,7 @@ ERROR = DomainError(
 )
 
 
-class Failing(dataset_pb2_grpc.DatasetServiceServicer):
+class Failing(Servicer):
     """Raises what it is given, in every shape."""
 
     def __init__(self, raised: Callable[[], BaseException]) -> None:
@@ -122,13 +124,13 @@ async def test_a_server_that_is_not_there_is_unavailable(call: Any) -> None:
 
 async def test_an_unknown_method_is_unimplemented() -> None:
     async with connected(Failing(lambda: ERROR)) as channel:
-        call = channel.unary_unary("/tenon.trainer.v1.DatasetService/Nonsense")
+        call: Any = channel.unary_unary("/tenon.trainer.v1.DatasetService/Nonsense")
         with pytest.raises(DomainError) as caught:
             await call(b"")
     assert caught.value.reason is Reason.UNIMPLEMENTED
 
 
-class Slow(dataset_pb2_grpc.DatasetServiceServicer):
+class Slow(Servicer):
     """Answers with the deadline that a call made on the caller's behalf would get, or never."""
 
     def __init__(self) -> None:
@@ -213,7 +215,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
 
 
 async def test_stopping_lets_calls_end() -> None:
-    class Steady(dataset_pb2_grpc.DatasetServiceServicer):
+    class Steady(Servicer):
         async def DownloadDataset(self, request: Any, context: Any) -> Any:
             for number in range(5):
                 yield dataset_pb2.DownloadDatasetResponse(chunk=bytes([number]))

@@ -66,7 +66,8 @@ def test_data_with_faults_is_not_stored(trained: RunningSuite, tmp_path: Path, k
     file.write_bytes(DATA[kind])
     with trained.client() as client:
         files, jobs = client.get("/v1/files"), client.get("/v1/fine_tuning/jobs")
-    for command in (["data", "check", file], ["train", "--base", "tiny-qwen", "--data", file, "--name", "x"]):
+    path = str(file)
+    for command in (["data", "check", path], ["train", "--base", "tiny-qwen", "--data", path, "--name", "x"]):
         ran = trained.tenon(*command)
         assert ran.returncode == 2, (ran.stdout, ran.stderr)
         assert "Traceback" not in ran.stderr
