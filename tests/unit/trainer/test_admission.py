@@ -1,0 +1,104 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from services.common.errors import DomainError
+from services.common.resource_names import BaseModelName
+from services.trainer.admission import JobDraft, admit, check_sequence_length, context_length
+from services.trainer.model import Hyperparameters
+
+DRAFT = JobDraft(
+    parent="projects/default",
+    training_job_id="",
+    base_model="baseModels/tiny",
+    dataset="projects/default/datasets/rows",
+    validation_dataset="",
+    adapter="projects/default/adapters/wukong",
+    hyperparameters=Hyperparameters(),
+)
+
+LIMITS: dict[str, tuple[Any, Any, Any, Any]] = {
+    "epochs": (1, 1000, 0, 1001),
+    "batch_size": (1, 4096, 0, 4097),
+    "learning_rate": (1e-9, 1.0, 0.0, 1.1),
+    "warmup_ratio": (0.0, 1.0, -0.1, 1.1),
+    "lora_rank": (1, 512, 0, 513),
+    "lora_alpha": (0.1, 65536.0, 0.0, float("inf")),
+    "max_sequence_length": (16, 2**24, 15, 2**24 + 1),
+    "seed": (0, 2**53 - 1, -1, 2**53),
+    "weight_decay": (0.0, 1.0, float("nan"), 1.5),
+}
+
+
+def fields(draft: JobDraft) -> list[str]:
+    with pytest.raises(DomainError) as raised:
+        admit(draft, "job-1")
+    return [violation.field for violation in raised.value.violations]
+
+
+def test_a_right_draft_is_read() -> None:
+    admitted = admit(DRAFT, "job-1")
+    assert str(admitted.name) == "projects/default/trainingJobs/job-1"
+    assert admitted.validation_dataset is None
+    assert str(admit(replace(DRAFT, training_job_id="mine"), "job-1").name).endswith("/mine")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_ranges_hold_at_both_ends(name: str) -> None:
+    lowest, highest, below, above = LIMITS[name]
+    for value in (lowest, highest):
+        asked = Hyperparameters(**{name: value})
+        assert admit(replace(DRAFT, hyperparameters=asked), "job-1").hyperparameters == asked
+    for value in (below, above):
+        wrong = replace(DRAFT, hyperparameters=Hyperparameters(**{name: value}))
+        assert fields(wrong) == [f"training_job.hyperparameters.{name}"]
+
+
+def test_what_belongs_to_another_project_cannot_be_used() -> None:
+    foreign = replace(
+        DRAFT,
+        dataset="projects/other/datasets/rows",
+        validation_dataset="projects/other/datasets/rows",
+        adapter="projects/other/adapters/a",
+    )
+    assert fields(foreign) == ["training_job.dataset", "training_job.validation_dataset", "training_job.adapter"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{f"k{n}": "" for n in range(17)}, {"k" * 65: "v"}, {"k": "v" * 513}, {"": "v"}],
+    ids=["many", "long key", "long value", "empty key"],
+)
+def test_labels_are_bounded(labels: dict[str, str]) -> None:
+    assert fields(replace(DRAFT, labels=labels)) == ["training_job.labels"]
+
+
+@pytest.mark.parametrize(
+    "targets", [("q_proj", "q_proj"), ("model.q_proj",), ("",), tuple(f"m{n}" for n in range(257))]
+)
+def test_target_modules_are_names(targets: tuple[str, ...]) -> None:
+    wrong = replace(DRAFT, hyperparameters=Hyperparameters(target_modules=targets))
+    assert fields(wrong) == ["training_job.hyperparameters.target_modules"]
+
+
+@pytest.mark.parametrize(
+    ("document", "context"),
+    [
+        (b'{"config": {"max_position_embeddings": 512}}', 512),
+        (b'{"config": {"n_positions": 1024}}', 1024),
+        (b'{"config": {"text_config": {"max_position_embeddings": 64}}}', 64),
+        (b'{"config": {}}', None),
+        (b"", None),
+        (b"[]", None),
+    ],
+)
+def test_the_context_is_read_from_the_fingerprint(document: bytes, context: int | None) -> None:
+    assert context_length(document) == context
+    base, asked = BaseModelName("tiny"), Hyperparameters(max_sequence_length=1025)
+    if context is None:
+        check_sequence_length(asked, base, document)
+        return
+    check_sequence_length(Hyperparameters(max_sequence_length=context), base, document)
+    with pytest.raises(DomainError, match=f"context of baseModels/tiny is {context} tokens"):
+        check_sequence_length(asked, base, document)
