@@ -1,15 +1,14 @@
 """`tenon up`: the suite on one machine, in the foreground, from the first signal of life to the last."""
 
 import asyncio
-import json
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from cli.suite.data_directory import DataDirectory, open_data_directory
-from cli.suite.files import write_atomically
+from cli.suite.endpoints import published
 from cli.suite.leftovers import end_services
 from cli.suite.options import UpOptions
 from cli.suite.ports import claim, free_ports
@@ -76,18 +75,12 @@ async def _run(options: UpOptions, announce: Callable[[str], None], compose: Com
         at = addresses(gateway, service_ports)
         async with embedded_postgres(directory, port=database_port, configured_uid=options.postgres_uid) as postgres:
             specs = [postgres.process(), *compose(directory, at, postgres.url())]
-            async with running(specs, directory.logs, requests.hurry) as supervisor, _published(directory, at):
+            async with (
+                running(specs, directory.logs, requests.hurry) as supervisor,
+                published(directory.endpoints, at.as_endpoints()),
+            ):
                 announce(f"tenon is ready at http://{at.gateway} (data in {directory.root})")
                 await supervisor.watch()
-
-
-@asynccontextmanager
-async def _published(directory: DataDirectory, at: Addresses) -> AsyncIterator[None]:
-    write_atomically(directory.endpoints, json.dumps(at.as_endpoints(), indent=2) + "\n")
-    try:
-        yield
-    finally:
-        directory.endpoints.unlink(missing_ok=True)
 
 
 @contextmanager

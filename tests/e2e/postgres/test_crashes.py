@@ -44,6 +44,7 @@ def test_nothing_outlives_a_killed_supervisor(up: Start, data_dir: Path) -> None
     host = up(data_dir).wait_ready()
     host.kill()
     eventually(lambda: host.leftovers() == [])
+    eventually(lambda: not (data_dir / "run" / "endpoints.json").exists())
 
 
 def test_after_everything_was_killed_at_once_the_next_start_recovers(up: Start, data_dir: Path) -> None:
