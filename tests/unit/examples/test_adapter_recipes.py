@@ -13,13 +13,13 @@ from examples.bases import BASE_NAMES
 ROOT = Path(__file__).parents[3]
 ADAPTERS: list[dict[str, Any]] = json.loads((ROOT / "examples" / "adapters.json").read_text(encoding="utf-8"))
 HYPERPARAMETERS = {
-    "epochs",
+    "n_epochs",
     "batch_size",
     "learning_rate",
     "lora_rank",
     "lora_alpha",
     "warmup_ratio",
-    "lr_schedule",
+    "schedule",
     "max_sequence_length",
     "seed",
 }
@@ -35,4 +35,4 @@ def test_the_adapter_can_be_trained(adapter: dict[str, Any]) -> None:
     assert (ROOT / adapter["dataset"]).is_file()
     assert adapter["format"] in {"alpaca", "prompt_completion"}
     assert set(adapter["hyperparameters"]) == HYPERPARAMETERS
-    assert adapter["hyperparameters"]["lr_schedule"] in {"linear", "cosine", "constant"}
+    assert adapter["hyperparameters"]["schedule"] in {"linear", "cosine", "constant"}
