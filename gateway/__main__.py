@@ -27,7 +27,7 @@ def main() -> None:
         with telemetry("tenon-gateway", settings):
             asyncio.run(run(settings))
     except DomainError as error:
-        print(f"Error: {error.message}", file=sys.stderr)  # noqa: T201  # for whoever started it by hand
+        print(f"tenon-gateway: {error.message}", file=sys.stderr)  # noqa: T201  # for whoever started it by hand
         sys.exit(EXIT_UNUSABLE)
 
 

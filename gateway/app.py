@@ -26,6 +26,7 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
         responses=ERRORS,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
     for module in _ROUTERS:

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 from opentelemetry import metrics, propagate, trace
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import error_response
@@ -63,6 +64,9 @@ class RequestContext:
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
             await self._app(scope, receive, answer.send)
+        except ClientDisconnect:
+            # Nobody is left to answer.
+            log.info("client went away", method=scope["method"], path=scope["path"])
         except DomainError as error:
             await self._fail(scope, receive, answer, error)
         except Exception:

@@ -66,6 +66,7 @@ def _rendering(error: DomainError) -> _Rendering:
 
 def error_body(error: DomainError) -> dict[str, Any]:
     """Write an error in OpenAI's shape, with ours under ``details``."""
+    error = _without_addresses(error)
     violations = [{"field": v.field, "description": v.description} for v in error.violations]
     param = error.violations[0].field if error.violations else error.metadata.get("field")
     return _body(error.message, _rendering(error).type, error.reason.lower(), param, error.metadata, violations)
@@ -77,6 +78,14 @@ def error_response(error: DomainError) -> JSONResponse:
     wait = rendering.retry_after if error.retry_after is None else error.retry_after
     headers = {} if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
     return JSONResponse(error_body(error), rendering.status, headers)
+
+
+def _without_addresses(error: DomainError) -> DomainError:
+    # gRPC's own words tell where services listen, which helps nobody who called over HTTP.
+    if error.reason is not Reason.SERVICE_UNAVAILABLE or "target" not in error.metadata:
+        return error
+    text = "A service of the suite does not answer; GET /readyz says which one. Try again in a moment."
+    return DomainError(error.reason, text, retry_after=error.retry_after)
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -107,6 +107,8 @@ class GuardedStream(Generic[M]):
         # Whatever it is, it is raised where the call is awaited.
         except Exception as error:  # noqa: BLE001
             self._failure.set_exception(error)
+            # Where the call failed first, nobody else asks for it.
+            self._failure.exception()
             await asyncio.Event().wait()
 
     async def unless_failed(self, answer: Awaitable[T]) -> T:

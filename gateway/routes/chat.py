@@ -80,4 +80,4 @@ class _Chunks:
             usage=usage(counted) if counted else None,
             tenon=self._answerer,
         )
-        return event(chunk.model_dump(exclude_unset=False))
+        return event(chunk.model_dump())

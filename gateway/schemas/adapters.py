@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from gateway.schemas.common import Accepted, Answered
 
@@ -57,6 +57,10 @@ class AdapterVersion(Answered):
 
 class MoveAlias(Accepted):
     """Where an alias shall point."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"version": "fcc29bf941e7b74034ac2e4979b88dd2c6ec4a15ac83c685d03a9f309158aada"}}
+    )
 
     version: str = Field(max_length=256, description="A version of the adapter, by its digest.")
     etag: str = Field("", max_length=256, description="Move it only while it has this etag.")

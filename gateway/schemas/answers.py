@@ -1,8 +1,8 @@
 """Answers of models, whole and in pieces."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from gateway.schemas.common import Answered
 
@@ -80,6 +80,10 @@ class Delta(Answered):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_new(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in write(self).items() if value is not None}
 
 
 class ChunkChoice(Answered):

@@ -2,13 +2,24 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from gateway.schemas.common import Accepted, Answered, Page, Query
 
 
 class CreateBaseModel(Accepted):
     """A base to register; ``tenon fingerprint DIR --json`` makes the document."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "qwen-small",
+                "display_name": "Qwen small",
+                "sources": ["file:///models/qwen-small"],
+                "fingerprint_document": {"scheme": "tenon.base/1"},
+            }
+        }
+    )
 
     id: str = Field(max_length=256)
     display_name: str = Field("", max_length=1024)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from gateway.schemas.common import MAX_INT32, MAX_INT64, Accepted, Answered, Cursor, Only, Query
 
@@ -52,6 +52,17 @@ class Method(Accepted):
 
 class CreateJob(Accepted):
     """A job to queue."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "model": "qwen-small",
+                "training_file": "data-0f1e2d3c4b5a6978",
+                "adapter": "wukong",
+                "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 20, "lora_rank": 16}}},
+            }
+        }
+    )
 
     model: str = Field(max_length=256, description="The base to train on, by its id.")
     training_file: str = Field(max_length=256)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from gateway.schemas.common import MAX_INT32, MAX_INT64, Accepted, Hint, Only
@@ -93,6 +93,12 @@ class Generation(Accepted):
 class ChatRequest(Generation):
     """A conversation to go on with."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"model": "wukong", "messages": [{"role": "user", "content": "你是谁?"}], "temperature": 0}
+        }
+    )
+
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_INT32, description="The newer name of max_tokens.")
     logprobs: Annotated[Any, Only((False,))] = None
@@ -121,6 +127,10 @@ class ChatRequest(Generation):
 
 class CompletionRequest(Generation):
     """A text to go on with, taken as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"model": "bank-codes", "prompt": "Deutsche Bank Berlin: ", "max_tokens": 16}}
+    )
 
     prompt: Annotated[str, BeforeValidator(_prompt, json_schema_input_type=str | list[str])]
     best_of: Annotated[Any, Only((1,))] = None

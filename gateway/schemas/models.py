@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from gateway.schemas.common import Accepted, Answered
 
@@ -35,6 +35,8 @@ class ModelList(Answered):
 
 class LoadModel(Accepted):
     """How to load a model."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"base_model": "qwen-small"}})
 
     base_model: str | None = Field(None, max_length=256, description="Refuse if it was trained on another base.")
 

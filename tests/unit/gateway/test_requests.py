@@ -1,0 +1,190 @@
+"""Requests for answers and jobs: what is accepted, what is refused, and what the services are told."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.mapping.generation import chat_request, completion_request
+from gateway.mapping.job_requests import JobIdentity, create_request, in_rest_terms
+from gateway.schemas.fine_tuning import CreateJob
+from gateway.schemas.generation import ChatRequest, CompletionRequest
+from services.common.errors import DomainError, Reason, Violation
+from services.common.resource_names import BaseModelName
+
+CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
+COMPLETION: dict[str, Any] = {"model": "tiny", "prompt": "hi"}
+JOB: dict[str, Any] = {"model": "tiny", "training_file": "data-1"}
+NAME = BaseModelName("tiny")
+REQUEST_ID = "5b7f3a4e-1b7e-4a52-9a9c-0c9de6dc3c11"
+
+NEUTRAL: dict[str, Any] = {
+    "n": 1, "frequency_penalty": 0.0, "presence_penalty": 0, "logit_bias": {}, "logprobs": False, "top_logprobs": 0,
+    "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "functions": [], "function_call": "none",
+    "response_format": {"type": "text"}, "modalities": ["text"], "audio": None, "prediction": None, "store": False,
+    "service_tier": "auto", "metadata": {}, "user": "someone", "seed": None, "stop": None, "stream": False,
+    "stream_options": None, "prompt_cache_key": "k", "safety_identifier": "s", "reasoning_effort": None,
+}  # fmt: skip
+UNSUPPORTED: dict[str, Any] = {
+    "n": 2, "frequency_penalty": 0.5, "presence_penalty": -1, "logit_bias": {"1": 2}, "logprobs": True,
+    "top_logprobs": 3, "tools": [{}], "tool_choice": "required", "functions": [{}], "modalities": ["audio"],
+    "response_format": {"type": "json_object"}, "store": True, "metadata": {"a": "b"}, "web_search_options": {},
+}  # fmt: skip
+
+
+def faults(error: ValidationError) -> dict[str, str]:
+    return {".".join(map(str, fault["loc"])): fault["msg"] for fault in error.errors()}
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_neutral_values_of_openais_parameters_are_accepted(name: str) -> None:
+    ChatRequest.model_validate({**CHAT, name: NEUTRAL[name]})
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_parameters_without_support_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate({**CHAT, name: UNSUPPORTED[name]})
+    assert "is not supported yet" in faults(caught.value)[name]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", -0.1), ("temperature", 2.1), ("temperature", "hot"), ("temperature", float("nan")),
+        ("top_p", 0), ("top_p", 1.5), ("top_k", -1), ("max_tokens", 0), ("max_tokens", 1.5), ("max_tokens", 2**31),
+        ("seed", 2**63), ("stream", "yes"), ("model", None), ("messages", []), ("messages", "hi"), ("stop", ["x"] * 17),
+        ("messages.0.role", "wizard"), ("messages.0.content", 5), ("whatever", 1),
+    ],
+)  # fmt: skip
+def test_wrong_values_are_refused_where_they_are(field: str, value: object) -> None:
+    first, _, rest = field.partition(".0.")
+    body = {**CHAT, first: [{**CHAT["messages"][0], rest: value}] if rest else value}
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate(body)
+    assert list(faults(caught.value)) == [field]
+
+
+def test_an_image_is_refused_as_a_part_of_its_message() -> None:
+    content = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "x"}}]
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate({**CHAT, "messages": [{"role": "user", "content": content}]})
+    assert "messages.0.content.1.type" in faults(caught.value)
+
+
+def test_a_conversation_reaches_inference_as_it_was_sent() -> None:
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": None, "refusal": None, "tool_calls": None},
+    ]
+    chat = ChatRequest.model_validate(
+        {"model": "m", "messages": messages, "stop": "\n", "max_completion_tokens": 5, "base_model": "tiny", "top_k": 3}
+    )
+    request = chat_request(chat, NAME)
+    said = [(message.role, [part.text for part in message.parts]) for message in request.conversation.messages]
+    assert said == [("system", ["Be brief."]), ("user", ["a", "b"]), ("assistant", [])]
+    assert (request.model, request.base_model) == ("baseModels/tiny", "baseModels/tiny")
+    assert (request.max_tokens, list(request.stop), request.sampling.top_k) == (5, ["\n"], 3)
+    assert not request.sampling.HasField("temperature")
+
+
+def test_zero_is_a_temperature_and_not_its_absence() -> None:
+    request = chat_request(ChatRequest.model_validate({**CHAT, "temperature": 0, "seed": 0}), NAME)
+    assert request.sampling.HasField("temperature")
+    assert request.sampling.HasField("seed")
+
+
+def test_two_names_of_one_limit_must_agree() -> None:
+    with pytest.raises(DomainError) as caught:
+        chat_request(ChatRequest.model_validate({**CHAT, "max_tokens": 5, "max_completion_tokens": 6}), NAME)
+    assert caught.value.violations[0].field == "max_completion_tokens"
+
+
+@pytest.mark.parametrize("prompt", ["hi", ["hi"]])
+def test_a_prompt_is_one_text(prompt: object) -> None:
+    request = completion_request(CompletionRequest.model_validate({**COMPLETION, "prompt": prompt}), NAME)
+    assert [part.text for part in request.prompt.parts] == ["hi"]
+
+
+@pytest.mark.parametrize("prompt", [None, ["a", "b"], [1, 2], [[1]], [], 5])
+def test_other_prompts_are_refused(prompt: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        CompletionRequest.model_validate({**COMPLETION, "prompt": prompt})
+    assert "must be one text" in faults(caught.value)["prompt"]
+
+
+def test_a_job_is_asked_for_in_the_trainers_words() -> None:
+    hyperparameters = {"n_epochs": 3, "batch_size": "auto", "learning_rate": 1e-3, "schedule": "cosine"}
+    body = {**JOB, "adapter": "wukong", "seed": 0, "metadata": {"team": "a"}, "validation_file": "data-2"}
+    job = CreateJob.model_validate(
+        {**body, "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}}
+    )
+    asked = create_request(job, "").training_job
+    assert asked.adapter == "projects/default/adapters/wukong"
+    assert (asked.dataset, asked.validation_dataset) == (
+        "projects/default/datasets/data-1",
+        "projects/default/datasets/data-2",
+    )
+    assert (asked.hyperparameters.epochs, asked.hyperparameters.learning_rate) == (3, 1e-3)
+    assert not asked.hyperparameters.HasField("batch_size")
+    assert asked.hyperparameters.HasField("seed")
+    assert dict(asked.labels) == {"team": "a"}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "adapter"),
+    [("Support Bot!", "tiny-support-bot"), ("a" * 64, f"tiny-{'a' * 58}"), ("...", "tiny")],
+)
+def test_a_suffix_names_the_adapter(suffix: str, adapter: str) -> None:
+    asked = create_request(CreateJob.model_validate({**JOB, "suffix": suffix}), "")
+    assert asked.training_job.adapter == f"projects/default/adapters/{adapter}"
+
+
+def test_the_same_request_sent_again_is_the_same_to_the_trainer() -> None:
+    job = CreateJob.model_validate(JOB)
+    assert create_request(job, REQUEST_ID) == create_request(job, REQUEST_ID)
+    assert create_request(job, "").training_job_id != create_request(job, "").training_job_id
+    assert create_request(job, "").training_job_id.startswith("ftjob-")
+    assert len(JobIdentity.of(REQUEST_ID).token) == 24
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"hyperparameters": {"learning_rate_multiplier": 2.0}}, "hyperparameters.learning_rate_multiplier"),
+        ({"hyperparameters": {"n_epochs": "many"}}, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"momentum": 1}}, "hyperparameters.momentum"),
+        ({"hyperparameters": {"schedule": "zigzag"}}, "hyperparameters.schedule"),
+        ({"method": {"type": "dpo"}}, "method.type"),
+        ({"seed": -1}, "seed"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"integrations": [{"type": "wandb"}]}, "integrations"),
+        ({"training_file": None}, "training_file"),
+    ],
+)
+def test_a_job_with_wrong_values_is_refused_where_they_are(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        CreateJob.model_validate({**JOB, **change})
+    assert list(faults(caught.value)) == [field]
+
+
+def test_hyperparameters_have_one_place() -> None:
+    job = CreateJob.model_validate({**JOB, "hyperparameters": {}, "method": {"type": "supervised"}})
+    with pytest.raises(DomainError) as caught:
+        create_request(job, "")
+    assert caught.value.violations[0].field == "hyperparameters"
+
+
+def test_the_trainers_fields_are_told_in_rests_words() -> None:
+    error = DomainError(
+        Reason.INVALID_ARGUMENT,
+        "training_job.hyperparameters.epochs: it is 0. training_job.base_model: no.",
+        violations=[
+            Violation("training_job.hyperparameters.epochs", "it is 0"),
+            Violation("training_job.labels", "no"),
+        ],
+    )
+    told = in_rest_terms(error)
+    assert [violation.field for violation in told.violations] == ["hyperparameters.n_epochs", "metadata"]
+    assert told.message == "hyperparameters.n_epochs: it is 0. model: no."

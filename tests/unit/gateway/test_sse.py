@@ -1,0 +1,52 @@
+"""Server-sent events."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.sse import comment, event, event_stream, started
+from services.common.errors import DomainError, Reason
+
+
+async def failing(*texts: str) -> AsyncIterator[str]:
+    for text in texts:
+        yield text
+    raise DomainError(Reason.QUEUE_FULL, "full")
+
+
+async def read(events: AsyncIterator[str]) -> list[str]:
+    return [str(text) async for text in event_stream(events).body_iterator]
+
+
+@pytest.mark.parametrize("text", ["plain", "two\nlines", "\r\n\r\ndata: x", "\u2028 孙悟空 😀", ""])
+def test_an_event_is_one_line_whatever_it_says(text: str) -> None:
+    framed = event({"text": text})
+    assert framed.endswith("\n\n")
+    (line,) = [line for line in framed.split("\n") if line]
+    assert "\r" not in framed
+    assert json.loads(line.removeprefix("data: ")) == {"text": text}
+
+
+def test_a_comment_is_no_event() -> None:
+    assert comment("heartbeat") == ": heartbeat\n\n"
+
+
+async def test_an_error_on_the_way_is_the_last_event() -> None:
+    first, last = await read(failing(event({"a": 1})))
+    assert json.loads(first.removeprefix("data: ")) == {"a": 1}
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "queue_full"
+
+
+async def test_an_error_before_the_first_event_is_raised() -> None:
+    with pytest.raises(DomainError, match="full"):
+        await started(failing())
+
+
+async def test_starting_loses_nothing() -> None:
+    async def numbers(count: int) -> AsyncIterator[int]:
+        for number in range(count):
+            yield number
+
+    for count in range(3):
+        assert [number async for number in await started(numbers(count))] == list(range(count))
