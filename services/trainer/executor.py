@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -21,9 +22,9 @@ MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 """Longest event; Finished carries a probe and a chat template."""
 
 RECIPE: Final = (sys.executable, "-P", "-m", "services.trainer.recipe")
-"""-P: the job's directory must not be where modules are looked for."""
+"""-P: the directory that somebody started the worker in must not be where modules are looked for."""
 
-_SECRET: Final = ("SECRET", "PASSWORD", "TOKEN", "CREDENTIAL", "ACCESS_KEY", "API_KEY", "DATABASE_URL")
+_SECRET: Final = re.compile(r"SECRET|PASSWORD|CREDENTIAL|DATABASE_URL|(^|_)(TOKEN|KEY|HEADERS)($|_)")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -61,7 +62,7 @@ class LocalExecutor:
         """See ``Executor``."""
         task_file = directory / "task.json"
         await asyncio.to_thread(task_file.write_text, encode_task(task))
-        process = await _start([*self.program, str(task_file)], directory)
+        process = await _start([*self.program, str(task_file)])
         log.info("recipe started", pid=process.pid)
         words = LastWords()
         listening = asyncio.create_task(words.listen(process.stderr))
@@ -102,14 +103,13 @@ class LocalExecutor:
         log.info("recipe ended", pid=process.pid, status=process.returncode)
 
 
-async def _start(argv: list[str], directory: Path) -> asyncio.subprocess.Process:
+async def _start(argv: list[str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *dying_with_this_process(argv),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=MAX_LINE_BYTES,
-        cwd=directory,
         env=_without_secrets(os.environ),
         # Signals of the worker's terminal are the worker's to handle.
         start_new_session=True,
@@ -118,7 +118,7 @@ async def _start(argv: list[str], directory: Path) -> asyncio.subprocess.Process
 
 def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """Keep what the recipe may know: it reads files that anyone may have written."""
-    return {name: value for name, value in environment.items() if not any(part in name.upper() for part in _SECRET)}
+    return {name: value for name, value in environment.items() if not _SECRET.search(name.upper())}
 
 
 async def _line(stream: asyncio.StreamReader | None) -> bytes:

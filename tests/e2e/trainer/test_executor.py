@@ -18,6 +18,7 @@ FAILED = encode(Failed(reason=Reason.NOTHING_TO_LEARN, message="No labels.", met
 
 def program(script: str) -> tuple[str, ...]:
     head = f"import os, signal, subprocess, sys, time\nHELLO, FAILED = {HELLO!r}, {FAILED!r}\n"
+    head += "pids = os.path.join(os.path.dirname(sys.argv[-1]), 'pids')\n"
     return (sys.executable, "-u", "-c", head + script)
 
 
@@ -92,7 +93,7 @@ async def test_leaving_early_ends_a_process_that_does_not_want_to_and_its_childr
     script = (
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "open('pids', 'w').write(f'{os.getpid()} {child.pid}')\nprint(HELLO)\ntime.sleep(60)"
+        "open(pids, 'w').write(f'{os.getpid()} {child.pid}')\nprint(HELLO)\ntime.sleep(60)"
     )
     started = time.monotonic()
     async with LocalExecutor(0.5, program(script)).run(task(tmp_path), tmp_path) as stream:
@@ -103,7 +104,7 @@ async def test_leaving_early_ends_a_process_that_does_not_want_to_and_its_childr
 
 
 async def test_cancellation_ends_the_process(tmp_path: Path) -> None:
-    script = "open('pids', 'w').write(str(os.getpid())); print(HELLO); time.sleep(60)"
+    script = "open(pids, 'w').write(str(os.getpid())); print(HELLO); time.sleep(60)"
     running = asyncio.create_task(events(script, tmp_path))
     async with asyncio.timeout(10):
         while not (tmp_path / "pids").exists() or not (tmp_path / "pids").read_text():
@@ -117,6 +118,10 @@ async def test_cancellation_ends_the_process(tmp_path: Path) -> None:
 async def test_secrets_of_the_worker_are_not_the_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TENON_DATABASE_URL", "TENON_S3_SECRET_KEY", "TENON_S3_ACCESS_KEY", "HF_TOKEN", "PGPASSWORD"):
         monkeypatch.setenv(name, "hidden")
-    monkeypatch.setenv("TENON_SUITE", "shown")
-    script = "assert 'hidden' not in os.environ.values(); assert os.environ['TENON_SUITE']; print(FAILED)"
+    for name in ("TENON_SUITE", "TOKENIZERS_PARALLELISM"):
+        monkeypatch.setenv(name, "shown")
+    script = (
+        "assert 'hidden' not in os.environ.values()\n"
+        "assert list(os.environ.values()).count('shown') == 2\nprint(FAILED)"
+    )
     assert len(await events(script, tmp_path)) == 1

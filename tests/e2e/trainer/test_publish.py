@@ -4,7 +4,8 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,19 @@ from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterName
 from services.common.rpc.channel import open_channel
 from services.registry import convert as registry_convert
+from services.trainer import rules
+from services.trainer.attempt import Attempts
+from services.trainer.memory import MemoryStore
 from services.trainer.output import list_files
 from services.trainer.publish import Publisher
+from services.trainer.recipe.protocol import Event, RecipeTask
 from tenon.registry.v1 import adapter_pb2, adapter_pb2_grpc, base_model_pb2, base_model_pb2_grpc
 from tests.support.postgres import PostgresServer
 from tests.support.registry import fingerprint, manifest, registry_settings, running_registry
+from tests.unit.trainer.stores import claimed
 
 ADAPTER = AdapterName("default", "late")
+PROVENANCE = {"job": "projects/default/trainingJobs/one", "steps": 7, "final_loss": 0.5, "trained_tokens": 70}
 
 
 def adapter_directory(root: Path) -> Path:
@@ -99,6 +106,46 @@ async def test_files_that_changed_meanwhile_are_not_published(tmp_path: Path) ->
         with pytest.raises(DomainError) as raised:
             await publisher.upload("default", made, directory, tell)
     assert raised.value.reason is Reason.ADAPTER_INVALID
+
+
+class NoTraining:
+    """An executor that must not be asked."""
+
+    def run(self, task: RecipeTask, directory: Path) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        raise AssertionError("It was trained again.")
+
+
+async def test_a_result_that_is_stored_already_is_published_by_the_next_worker_as_it_is(
+    stoppable_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    store, artifacts = MemoryStore(), FileSystemStore.open(tmp_path / "artifacts")
+    queue, first = await claimed(store)
+    made = replace(manifest(list_files(adapter_directory(tmp_path / "output"))), training=PROVENANCE)
+    for file in made.files:
+        artifacts.put_file("default", tmp_path / "output" / file.path)
+    await queue.keep_manifest(first.lease, made.to_bytes())
+    await store.jobs.change(first.lease.name, rules.lose(3))
+    second = await queue.claim("second")
+    assert second is not None
+
+    port = free_port()
+    async with registry(stoppable_postgres, tmp_path / "artifacts", port), open_channel(f"127.0.0.1:{port}") as channel:
+        await add_base(base_model_pb2_grpc.BaseModelServiceStub(channel))
+        attempts = Attempts(
+            queue=queue,
+            artifacts=artifacts,
+            base_models=base_model_pb2_grpc.BaseModelServiceStub(channel),
+            publisher=Publisher(artifacts, adapter_pb2_grpc.AdapterServiceStub(channel)),
+            executor=NoTraining(),
+            cache_dir=tmp_path / "cache",
+            base_roots=(),
+            flush_seconds=60,
+            threads=None,
+        )
+        version = await attempts.run(second)
+    assert version.version == made.digest
+    job = await store.jobs.get(second.lease.name)
+    assert (job.progress.step, job.progress.loss) == (7, 0.5)
 
 
 async def eventually(told: list[Reason], reason: Reason) -> None:

@@ -200,6 +200,29 @@ async def test_another_worker_takes_over_from_one_that_was_killed(
     assert list((platform.root / "cache" / "jobs").iterdir()) == []
 
 
+@pytest.mark.proof
+async def test_a_worker_that_slept_through_its_lease_stops_its_training(
+    platform: Platform, base: str, dataset: dataset_pb2.Dataset
+) -> None:
+    job = await platform.create(base_model=base, dataset=dataset.name, hyperparameters=SHORT)
+    async with platform.worker() as sleeper:
+        await platform.first_step(job.name)
+        recipe = sleeper.recipe()
+        sleeper.process.send_signal(signal.SIGSTOP)
+        os.kill(recipe, signal.SIGSTOP)
+        async with platform.worker():
+            events = await platform.events(job.name)
+            done = await platform.get(job.name)
+            sleeper.process.send_signal(signal.SIGCONT)
+            os.kill(recipe, signal.SIGCONT)
+            await gone(recipe)
+    assert (done.state, done.attempt) == (State.STATE_SUCCEEDED, 2)
+    assert "was lost" in messages(events)
+    assert await platform.get(job.name) == done
+    assert len(await platform.events(job.name)) == len(events)
+    assert sleeper.process.returncode == 0
+
+
 async def test_a_recipe_that_is_killed_fails_the_job_and_says_how(
     platform: Platform, base: str, dataset: dataset_pb2.Dataset
 ) -> None:
