@@ -66,22 +66,24 @@ def _split_lines(file: BinaryIO, max_row_bytes: int, start: int) -> Iterator[Raw
         line += 1
         length = len(data)
         if length > max_row_bytes and not data.endswith(b"\n"):
-            length += _skip_line(file)
+            rest, line_end = _skip_line(file)
+            length += rest + line_end
             row += 1
-            yield too_long(line, row, length, max_row_bytes)
+            yield too_long(line, row, length - line_end, max_row_bytes)
         elif text := data.strip(WHITESPACE):
             row += 1
             yield RawRow(line, row, offset + data.index(text[:1]), text)
         offset += length
 
 
-def _skip_line(file: BinaryIO) -> int:
+def _skip_line(file: BinaryIO) -> tuple[int, int]:
+    """Read on to the next line: the bytes of this one, and of its end."""
     length = 0
     while part := file.readline(CHUNK):
         length += len(part)
         if part.endswith(b"\n"):
-            break
-    return length
+            return length - 1, 1
+    return length, 0
 
 
 def too_long(line: int, row: int, length: int, limit: int) -> Fault:

@@ -10,9 +10,6 @@ from torch import Tensor
 
 from services.trainer.recipe.labels import IGNORED, LabelledRow
 
-MEMORY_BYTES: Final = 2 << 30
-"""What the activations of one micro-batch may take, roughly."""
-
 LEAST_TOKENS: Final = 256
 MOST_TOKENS: Final = 1 << 15
 
@@ -57,13 +54,13 @@ def batches(row_count: int, batch_size: int, epochs: int, seed: int) -> Iterator
         yield batch
 
 
-def token_budget(hidden: int, layers: int, vocabulary: int) -> int:
-    """Tokens, padding included, that a micro-batch may hold.
+def token_budget(hidden: int, layers: int, vocabulary: int, memory_bytes: int) -> int:
+    """Tokens, padding included, that a micro-batch may hold, so that its activations fit a memory, roughly.
 
     A layer keeps about 40 values per hidden unit for the backward pass, the head three per word of the vocabulary.
     """
     bytes_per_token = 4 * (40 * hidden * layers + 3 * vocabulary)
-    return max(LEAST_TOKENS, min(MOST_TOKENS, MEMORY_BYTES // bytes_per_token))
+    return max(LEAST_TOKENS, min(MOST_TOKENS, memory_bytes // bytes_per_token))
 
 
 def micro_batches(rows: Sequence[LabelledRow], budget: int) -> list[MicroBatch]:

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from pydantic import JsonValue
+
+CPU_ACTIVATION_BYTES: Final = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +18,13 @@ class Compute:
         device: where model and batches are.
         dtype: of the base's weights; LoRA's are fp32 always.
         threads: of one operation on the CPU.
+        activation_bytes: what the activations of a micro-batch may take.
     """
 
     device: torch.device
     dtype: torch.dtype
     threads: int
+    activation_bytes: int
 
     def describe(self) -> Mapping[str, JsonValue]:
         """The same, for events and manifests."""
@@ -42,5 +47,6 @@ def choose_compute(threads: int | None) -> Compute:
     # It would also write to memory before its first use, to make reads of it repeatable; nothing here reads that.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
     if torch.cuda.is_available():
-        return Compute(torch.device("cuda"), torch.bfloat16, torch.get_num_threads())
-    return Compute(torch.device("cpu"), torch.float32, torch.get_num_threads())
+        free, _ = torch.cuda.mem_get_info()
+        return Compute(torch.device("cuda"), torch.bfloat16, torch.get_num_threads(), free // 4)
+    return Compute(torch.device("cpu"), torch.float32, torch.get_num_threads(), CPU_ACTIVATION_BYTES)

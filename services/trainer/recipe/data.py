@@ -53,8 +53,8 @@ def read_data(task: RecipeTask, base: LoadedBase, events: Events) -> Data:
     validation = _validation(task, base, template, length, events)
     if training.is_chat and base.chat_template is None:
         events.info("The base has no chat template. A plain one is used, and kept with the adapter.")
-    if base.tokenizer.eos_token_id is None:
-        events.warn("The base has no end-of-text token: answers will only end at max_tokens.")
+    if not any(row.last_learnt in base.stop_token_ids for row in training.rows):
+        events.warn("No answer ends with a token that ends generation, so answers will run on until max_tokens.")
     return Data(training.rows, validation, template if training.is_chat else None, length)
 
 

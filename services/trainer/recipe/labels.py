@@ -36,6 +36,11 @@ class LabelledRow:
         return len(self.labels) - self.labels.count(IGNORED)
 
     @property
+    def last_learnt(self) -> int:
+        """The last token that is learnt: where an answer ends."""
+        return next(label for label in reversed(self.labels) if label != IGNORED)
+
+    @property
     def prompt_length(self) -> int:
         """Tokens before the first one that is learnt."""
         return next(index for index, label in enumerate(self.labels) if label != IGNORED)

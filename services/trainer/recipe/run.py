@@ -35,7 +35,7 @@ def run(task: RecipeTask, events: Events) -> None:
 
     head = output_layer(base.loaded.model)
     model = attach(base.loaded.model, targets, plan)
-    material = Material(data.rows, data.validation, _budget(base.loaded), compute.device)
+    material = Material(data.rows, data.validation, _budget(base.loaded, compute), compute.device)
     fitted = fit(SupervisedLoss(model, head), trained_parameters(model), material, plan, events)
     if is_unchanged(model):
         raise _no_effect(plan)
@@ -67,9 +67,9 @@ def _announce(plan: ResolvedHyperparameters, data: Data, compute: Compute, event
     )
 
 
-def _budget(base: LoadedBase) -> int:
+def _budget(base: LoadedBase, compute: Compute) -> int:
     config = base.config.get_text_config()
-    return token_budget(config.hidden_size, config.num_hidden_layers, config.vocab_size)
+    return token_budget(config.hidden_size, config.num_hidden_layers, config.vocab_size, compute.activation_bytes)
 
 
 def _finish(

@@ -83,6 +83,17 @@ def test_a_row_above_the_limit_is_told_and_the_next_ones_read(check: Check) -> N
         assert summary.statistics.row_count == content.count(LINE)
 
 
+@pytest.mark.parametrize(("before", "between", "after"), [(b"", b"\n", b""), (b"[", b",", b"]")])
+def test_a_row_of_ten_megabytes_exceeds_the_default_limit(
+    check: Check, before: bytes, between: bytes, after: bytes
+) -> None:
+    huge = b'{"instruction": "a", "output": "' + b"b" * 10_000_000 + b'"}'
+    faults, summary = check(before + between.join([LINE, huge, LINE]) + after)
+    assert [fault.row for fault in faults] == [2]
+    assert f"{len(huge):,} bytes long; at most 8,388,608 are allowed" in faults[0].reason
+    assert summary.statistics.row_count == 2
+
+
 def test_lines_are_counted_through_a_row_too_long_to_keep(check: Check) -> None:
     long = b'{"instruction":' + b"\n" * 200 + b'"a", "output": "b"}'
     faults, _ = check(b"[" + long + b",\n7]", None, Limits(max_row_bytes=100))

@@ -49,6 +49,6 @@ def test_pieces_stay_within_the_budget_and_lose_nothing(lengths: list[int], budg
 
 
 def test_the_budget_follows_the_size_of_the_base() -> None:
-    assert token_budget(64, 2, 320) == MOST_TOKENS
-    assert LEAST_TOKENS < token_budget(896, 24, 151_936) < 1024
-    assert token_budget(8192, 80, 151_936) == LEAST_TOKENS
+    assert token_budget(64, 2, 320, 2 << 30) == MOST_TOKENS
+    assert LEAST_TOKENS < token_budget(896, 24, 151_936, 2 << 30) < 1024
+    assert token_budget(8192, 80, 151_936, 2 << 30) == LEAST_TOKENS

@@ -113,6 +113,12 @@ def test_rows_that_are_cut_or_left_out_are_told(train: Train) -> None:
     assert "1 rows of the data set are cut" in notes(events)
 
 
+def test_answers_that_will_never_end_are_told(train: Train) -> None:
+    open_end = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ ' | ' }}{% endfor %}"
+    assert "run on until max_tokens" in notes(train(CHAT, base={"chat_template": open_end}))
+    assert "max_tokens" not in notes(train(CHAT))
+
+
 REFUSED: dict[str, tuple[dict[str, Any], Reason, str]] = {
     "another base": ({"fingerprint": "0" * 64}, Reason.BASE_FINGERPRINT_MISMATCH, "Restore the files"),
     "no room for answers": ({"max_sequence_length": 16}, Reason.NOTHING_TO_LEARN, "within 16 tokens"),
