@@ -81,7 +81,7 @@ class Platform:
     async def watch(self, name: str, after: int = 0) -> AsyncIterator[training_job_pb2.WatchTrainingJobResponse]:
         request = training_job_pb2.WatchTrainingJobRequest(name=name, after_sequence=after)
         with typed_errors():
-            async for response in self.watches.WatchTrainingJob(request, timeout=90):
+            async for response in self.watches.WatchTrainingJob(request, timeout=150):
                 yield response
 
     async def events(self, name: str) -> list[Event]:
@@ -136,7 +136,7 @@ class WorkerProcess:
                 sys.executable, "-m", "services.trainer.worker", env=environment, stdout=output, stderr=output
             )
         worker = cls(process, log)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not ready.exists():
                 if process.returncode is not None:
                     raise AssertionError(log.read_text())
@@ -217,4 +217,5 @@ def trainer_settings(database_url: str, artifacts: Path, registry: str) -> Train
         job_lease_seconds=1.5,
         watch_reread_seconds=1.0,
         dataset_max_bytes=MIB,
+        dataset_max_row_bytes=64 * 1024,
     )

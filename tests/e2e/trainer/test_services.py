@@ -121,6 +121,14 @@ async def test_a_file_over_the_limit_is_refused(platform: Platform) -> None:
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_a_row_over_the_limit_is_a_fault_with_its_line(platform: Platform) -> None:
+    long = jsonl([{"instruction": "q", "output": "x" * 100_000}])
+    error = await refused(platform.upload(GOOD + long + GOOD))
+    assert error.reason is Reason.DATASET_INVALID
+    assert [violation.field for violation in error.violations] == [f"line {len(ROWS) + 1}"]
+    assert "65,536 are allowed" in error.violations[0].description
+
+
 async def test_a_check_tells_every_fault_and_stores_nothing(platform: Platform) -> None:
     before = await stored(platform)
     random.seed(5)

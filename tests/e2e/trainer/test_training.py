@@ -17,9 +17,9 @@ from tests.e2e.trainer.platform import PARENT, ROWS, Event, Platform, State, jso
 from tests.support.tiny_bases import make_tiny_base
 
 SHORT = training_job_pb2.Hyperparameters(
-    epochs=40, batch_size=1, learning_rate=1e-3, lora_rank=2, lora_alpha=4, max_sequence_length=128, seed=7
+    epochs=16, batch_size=1, learning_rate=1e-3, lora_rank=2, lora_alpha=4, max_sequence_length=128, seed=7
 )
-STEPS = 40 * len(ROWS)
+STEPS = 16 * len(ROWS)
 LONG = training_job_pb2.Hyperparameters(epochs=1000, batch_size=1, lora_rank=2, max_sequence_length=128)
 
 
