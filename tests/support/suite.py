@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,11 @@ class RunningSuite:
         """The suite's processes by what they run: `services.registry`, `postgres`, …"""
         found = {}
         for child in psutil.Process(self.process.pid).children():
-            words = child.cmdline()
-            name = words[words.index("-m") + 1] if "-m" in words else Path(words[0]).name
-            found[name] = child
+            # One that is being restarted has no command line for a moment.
+            with suppress(psutil.Error, IndexError):
+                words = child.cmdline()
+                name = words[words.index("-m") + 1] if "-m" in words else Path(words[0]).name
+                found[name] = child
         return found
 
 
@@ -98,9 +100,12 @@ def stop(process: "subprocess.Popen[str]") -> int:
 
 
 def end(process: "subprocess.Popen[str]") -> str:
-    """Make sure that a suite is gone; gives what it had printed."""
+    """Make sure that a suite is gone; gives what it had printed since it was last asked."""
     if process.poll() is None:
         process.kill()
+    assert process.stdout is not None
+    if process.stdout.closed:
+        return ""
     return process.communicate()[0]
 
 

@@ -2,15 +2,13 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import psutil
 
-from tests.support.suite import end, running_suite, start_suite, stop, tenon, wait_for, wait_until_ready
+from tests.support.suite import RunningSuite, end, running_suite, start_suite, stop, tenon, wait_for, wait_until_ready
 from tests.support.tiny_bases import make_tiny_base
 
-READY_SECONDS = 20.0
 MEGABYTE = 1_000_000
 
 
@@ -58,20 +56,15 @@ def test_two_suites_run_side_by_side(tmp_path: Path) -> None:
 
 def test_a_service_that_dies_comes_back_at_its_address(tmp_path: Path) -> None:
     with running_suite(tmp_path / "data") as suite:
+        before = suite.processes()
         for name in ("services.registry", "services.inference", "gateway"):
-            suite.processes()[name].kill()
+            before[name].kill()
         wait_for(lambda: suite.tenon("base", "list").returncode == 0, "an answer after three deaths")
         assert suite.process.poll() is None
 
 
-def test_it_is_ready_in_time_and_light(tmp_path: Path) -> None:
-    # A second start, as a user has it every day; the first one makes a database besides.
-    with running_suite(tmp_path / "data"):
-        pass
-    started = time.monotonic()
-    with running_suite(tmp_path / "data") as suite:
-        assert time.monotonic() - started < READY_SECONDS
-        for name in ("services.registry", "gateway"):
-            process = suite.processes()[name]
-            assert process.memory_info().rss < 150 * MEGABYTE, name
-            assert not [m.path for m in process.memory_maps() if "libtorch" in m.path], name
+def test_registry_and_gateway_are_light(suite: RunningSuite) -> None:
+    for name in ("services.registry", "gateway"):
+        process = suite.processes()[name]
+        assert process.memory_info().rss < 150 * MEGABYTE, name
+        assert not [m.path for m in process.memory_maps() if "libtorch" in m.path], name
