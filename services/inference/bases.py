@@ -114,7 +114,7 @@ class BasePool:
         Raises:
             DomainError: BASE_FINGERPRINT_MISMATCH, BASE_SOURCE_UNAVAILABLE, BASE_NOT_SUPPORTED, OUT_OF_MEMORY …
         """
-        key = base.fingerprint_id
+        key = _key(base)
         while (hosted := self._hosted.get(key)) is None:
             await self._flights.join(key, lambda: self._load(base))
         hosted.users += 1
@@ -135,7 +135,7 @@ class BasePool:
             await self._unload(key)
 
     async def _load(self, base: RegisteredBase) -> None:
-        key = base.fingerprint_id
+        key = _key(base)
         await self._reserve(base)
         try:
             opened, fingerprint = await asyncio.to_thread(self._files.open, base)
@@ -163,13 +163,14 @@ class BasePool:
                 f"{base.name} takes {needed} bytes; all bases together may take {self._budget} "
                 "(TENON_INFERENCE_MEMORY_BYTES).",
             )
-        self._reserved[base.fingerprint_id] = needed
+        self._reserved[_key(base)] = needed
         while self._used() > self._budget:
             idle = [key for key, hosted in self._hosted.items() if not hosted.users]
             if not idle:
-                del self._reserved[base.fingerprint_id]
+                del self._reserved[_key(base)]
                 raise self._full(base, needed)
             await self._unload(min(idle, key=lambda key: self._hosted[key].last_used))
+            await asyncio.to_thread(gc.collect)  # models refer to themselves; they would keep their memory for a while
 
     def _used(self) -> int:
         return sum(hosted.size_bytes for hosted in self._hosted.values()) + sum(self._reserved.values())
@@ -186,10 +187,12 @@ class BasePool:
         hosted = self._hosted.pop(key)
         await hosted.adapters.close()
         await hosted.engine.close()
-        name = hosted.registered.name
-        del hosted
-        await asyncio.to_thread(gc.collect)  # models refer to themselves; without it their memory stays for a while
-        log.info("base unloaded", base_model=name)
+        log.info("base unloaded", base_model=hosted.registered.name)
+
+
+def _key(base: RegisteredBase) -> str:
+    """Two names for the same weights are two bases here: template and sampling defaults are no part of a fingerprint."""
+    return f"{base.name} {base.fingerprint_id}"
 
 
 def _changed(base: RegisteredBase, found: BaseFingerprint) -> DomainError:

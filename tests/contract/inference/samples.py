@@ -61,15 +61,14 @@ def make_adapter(base: Path, directory: Path, architecture: str = "qwen2", *, se
 
 
 def edit_weights(directory: Path, **changes: torch.Tensor | None) -> None:
-    """Replace, add or (None) remove tensors by the end of their names, with `__` for dots."""
+    """Replace, add or (None) remove tensors by the end of their names, with `__` for dots; a scalar fills."""
     tensors = load_file(directory / WEIGHTS)
     for key, value in changes.items():
         ending = key.replace("__", ".")
-        names = [name for name in tensors if name.endswith(ending)] or [ending]
-        for name in names:
-            tensors.pop(name, None)
+        for name in [name for name in tensors if name.endswith(ending)] or [ending]:
+            old = tensors.pop(name, None)
             if value is not None:
-                tensors[name] = value
+                tensors[name] = value if old is None or value.dim() else torch.full_like(old, value.item())
     save_file(tensors, directory / WEIGHTS, {"format": "pt"})
 
 
