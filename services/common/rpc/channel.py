@@ -1,6 +1,6 @@
 """One way to open a gRPC channel: tracing, typed errors, deadlines, limits, quick reconnection."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
 from typing import Any, Final
 
 import grpc
@@ -27,7 +27,10 @@ _PLAIN_REASONS: Final = {
 
 
 def open_channel(target: str, *, max_message_bytes: int = 16 * MIB) -> aio.Channel:
-    """Open a channel to ``host:port``; calls on it raise DomainError and have a deadline."""
+    """Open a channel to ``host:port``; calls on it raise DomainError and have a deadline.
+
+    A stream that is left before its end must be cancelled (``call.cancel()``); leaving the loop alone does not do it.
+    """
     arguments = (target,)
     # The first interceptor is the outermost: tracing must still see gRPC's own errors.
     interceptors = [
@@ -74,12 +77,6 @@ class _Interceptor:
             details.method, timeout, details.metadata, details.credentials, details.wait_for_ready
         )
 
-    async def _one(self, call: Awaitable[Any]) -> Any:
-        try:
-            return await (await call)
-        except aio.AioRpcError as error:
-            raise to_domain_error(error, self._target) from None
-
     async def _many(self, call: AsyncIterable[Any]) -> AsyncIterator[Any]:
         try:
             async for response in call:
@@ -88,18 +85,39 @@ class _Interceptor:
             raise to_domain_error(error, self._target) from None
 
 
+class _TypedCall:
+    """A call whose response, when awaited, raises DomainError; all else is the call's own."""
+
+    def __init__(self, call: Any, target: str) -> None:
+        self._call = call
+        self._target = target
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._response().__await__()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    async def _response(self) -> Any:
+        try:
+            return await self._call
+        except aio.AioRpcError as error:
+            raise to_domain_error(error, self._target) from None
+
+
 class _UnaryUnary(_Interceptor, aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(
         self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request: Any
     ) -> Any:
-        return await self._one(continuation(self._with_deadline(client_call_details), request))
+        return await _TypedCall(await continuation(self._with_deadline(client_call_details), request), self._target)
 
 
 class _StreamUnary(_Interceptor, aio.StreamUnaryClientInterceptor):
     async def intercept_stream_unary(
         self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request_iterator: Any
     ) -> Any:
-        return await self._one(continuation(self._with_deadline(client_call_details), request_iterator))
+        # Unlike for unary calls, grpc wants a call back here and not a response.
+        return _TypedCall(await continuation(self._with_deadline(client_call_details), request_iterator), self._target)
 
 
 class _UnaryStream(_Interceptor, aio.UnaryStreamClientInterceptor):

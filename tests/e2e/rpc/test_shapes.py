@@ -122,6 +122,60 @@ async def test_a_server_that_is_not_there_is_unavailable(call: Any) -> None:
     assert caught.value.retry_after == 1.0
 
 
+class Working(Servicer):
+    """Answers in every shape; its streams go on until somebody leaves."""
+
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+
+    async def GetDataset(self, request: Any, context: Any) -> Any:
+        return dataset_pb2.GetDatasetResponse(dataset=dataset_pb2.Dataset(display_name="one"))
+
+    async def UploadDataset(self, request_iterator: Any, context: Any) -> Any:
+        size = sum([len(request.chunk) async for request in request_iterator])
+        return dataset_pb2.UploadDatasetResponse(dataset=dataset_pb2.Dataset(size_bytes=size))
+
+    async def DownloadDataset(self, request: Any, context: Any) -> Any:
+        async for _ in self._endless():
+            yield dataset_pb2.DownloadDatasetResponse(chunk=b"x")
+
+    async def CheckDataset(self, request_iterator: Any, context: Any) -> Any:
+        async for _ in self._endless():
+            yield dataset_pb2.CheckDatasetResponse()
+
+    async def _endless(self) -> AsyncIterator[None]:
+        try:
+            while True:
+                yield
+                await asyncio.sleep(0.01)
+        finally:
+            self.left.set()
+
+
+async def test_answers_arrive_where_one_is_expected() -> None:
+    async with connected(Working()) as channel:
+        stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+        assert (await stub.GetDataset(dataset_pb2.GetDatasetRequest())).dataset.display_name == "one"
+        assert (await stub.UploadDataset(chunks())).dataset.size_bytes == 1
+
+
+@pytest.mark.parametrize("shape", ["unary_stream", "stream_stream"])
+async def test_a_stream_can_be_left_at_any_time(shape: str) -> None:
+    working = Working()
+    async with connected(working) as channel:
+        stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+        request = dataset_pb2.DownloadDatasetRequest()
+        call: Any = stub.DownloadDataset(request) if shape == "unary_stream" else stub.CheckDataset(checks())
+        received = 0
+        async for _ in call:
+            received += 1
+            if received == 3:
+                break
+        call.cancel()
+        await asyncio.wait_for(working.left.wait(), 5)
+    assert received == 3
+
+
 async def test_an_unknown_method_is_unimplemented() -> None:
     async with connected(Failing(lambda: ERROR)) as channel:
         call: Any = channel.unary_unary("/tenon.trainer.v1.DatasetService/Nonsense")
