@@ -1,5 +1,6 @@
 """The REST application: its routes, and what surrounds them."""
 
+import asyncio
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -29,6 +30,7 @@ def create_app(services: Services) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
+    app.state.stopping = asyncio.Event()
     for module in _ROUTERS:
         app.include_router(module.router)
     install_error_handlers(app)

@@ -76,6 +76,7 @@ async def running_app(app: FastAPI, bound: socket.socket, drain_seconds: float) 
         await server.up.wait()
         yield _url(bound)
     finally:
+        app.state.stopping.set()
         server.should_exit = True
         await serving
 

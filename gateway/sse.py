@@ -1,5 +1,6 @@
 """Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, TypeVar
@@ -7,7 +8,7 @@ from typing import Any, Final, TypeVar
 from fastapi.responses import StreamingResponse
 
 from gateway.errors import error_body
-from services.common.errors import DomainError
+from services.common.errors import DomainError, Reason
 
 T = TypeVar("T")
 
@@ -38,6 +39,39 @@ def event_stream(events: AsyncIterator[str]) -> StreamingResponse:
     """Answer with events; an error on the way is the last one."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_with_errors(events), media_type="text/event-stream", headers=headers)
+
+
+async def until(events: AsyncIterator[T], stopping: asyncio.Event) -> AsyncIterator[T]:
+    """Pass events on until the server stops: a stream without an end of its own must not hold it up.
+
+    Raises:
+        DomainError: SERVICE_UNAVAILABLE once it stops.
+    """
+    stop = asyncio.ensure_future(stopping.wait())
+    following = asyncio.ensure_future(_next(events))
+    try:
+        while True:
+            await asyncio.wait({stop, following}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                raise DomainError(
+                    Reason.SERVICE_UNAVAILABLE, "The gateway is stopping; follow on later.", retry_after=1
+                )
+            found = following.result()
+            if not found:
+                return
+            yield found[0]
+            following = asyncio.ensure_future(_next(events))
+    finally:
+        stop.cancel()
+        following.cancel()
+        await asyncio.gather(stop, following, return_exceptions=True)
+
+
+async def _next(events: AsyncIterator[T]) -> tuple[T] | None:
+    """The next item in a tuple; None at the end. A task cannot raise StopAsyncIteration."""
+    async for item in events:
+        return (item,)
+    return None
 
 
 async def _with_errors(events: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from gateway.mapping.events import event_id, event_object, watch_event
@@ -14,7 +14,7 @@ from gateway.routes.common import RequestId, cursor_page
 from gateway.schemas.common import Cursor, CursorListing
 from gateway.schemas.fine_tuning import Checkpoint, CreateJob, EventCursor, Job, JobEvent, WatchQuery
 from gateway.services import Services, ServicesOf
-from gateway.sse import comment, event, event_stream, started
+from gateway.sse import comment, event, event_stream, started, until
 from services.common.errors import DomainError
 from tenon.trainer.v1 import training_job_pb2
 
@@ -94,10 +94,11 @@ async def list_checkpoints(
 
 @router.get("/v1/training_jobs/{training_job_id}/watch", response_class=StreamingResponse)
 async def watch_job(
-    training_job_id: str, query: Annotated[WatchQuery, Query()], services: ServicesOf
+    training_job_id: str, query: Annotated[WatchQuery, Query()], request: Request, services: ServicesOf
 ) -> StreamingResponse:
     """Follow a job: server-sent events, the ``job`` first, then each ``event``; ends after the final state."""
-    return event_stream(await started(_watch(services, training_job_id, query.after)))
+    updates = await started(_watch(services, training_job_id, query.after))
+    return event_stream(until(updates, request.app.state.stopping))
 
 
 async def _watch(services: Services, job_id: str, after: int) -> AsyncIterator[str]:

@@ -57,7 +57,7 @@ def job_id(stack: Stack, file_id: str) -> str:
             model="tiny-qwen",
             training_file=file_id,
             metadata={"team": "apes"},
-            method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}},
+            method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1, "batch_size": 4}}},
             extra_body={"adapter": "parrot"},
         )
         with stack.http() as http, http.stream("GET", f"/v1/training_jobs/{job.id}/watch", timeout=150) as watch:

@@ -1,6 +1,7 @@
 """Fine-tuning jobs from creation to adapter."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.e2e.gateway.stack import Stack
+from tests.e2e.gateway.stack import Stack, free_port
 
 
 def updates(stack: Stack, job_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
@@ -23,7 +24,7 @@ def test_a_job_makes_an_adapter_and_says_so(client: openai.OpenAI, http: httpx2.
     job = client.fine_tuning.jobs.retrieve(job_id)
     assert job.status == "succeeded"
     assert (job.model, job.metadata, job.error) == ("tiny-qwen", {"team": "apes"}, None)
-    assert job.hyperparameters.n_epochs == 2
+    assert (job.hyperparameters.n_epochs, job.hyperparameters.batch_size) == (1, 4)
     assert job.finished_at is not None
     assert job.finished_at >= job.created_at
     versions = http.get("/v1/adapters/parrot/versions").json()["data"]
@@ -114,6 +115,21 @@ def test_an_unknown_job_is_not_found(http: httpx2.Client, path: str) -> None:
     method = "POST" if path == "/cancel" else "GET"
     answer = http.request(method, f"/v1/fine_tuning/jobs/ftjob-nobody{path}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "training_job_not_found")
+
+
+def test_a_stop_ends_watches_at_once_and_says_why(stack: Stack, http: httpx2.Client, file_id: str) -> None:
+    job_id = http.post("/v1/fine_tuning/jobs", json={"model": "tiny-gpt", "training_file": file_id}).json()["id"]
+    second = Stack(stack.root / "second", stack.database_url, ports={**stack.ports, "gateway": free_port()})
+    second.root.mkdir()
+    second.start("gateway", TENON_DRAIN_SECONDS="60")
+    second.wait_until_ready()
+    watch = updates(second, job_id)
+    assert next(watch)["job"]["status"] == "queued"
+    stopped = time.monotonic()
+    assert second.stop("gateway") == 0
+    assert time.monotonic() - stopped < 10
+    assert list(watch)[-1]["error"]["code"] == "service_unavailable"
+    http.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
 
 
 def test_an_unknown_job_cannot_be_watched(http: httpx2.Client) -> None:

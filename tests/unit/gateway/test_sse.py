@@ -1,11 +1,12 @@
 """Server-sent events."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.sse import comment, event, event_stream, started
+from gateway.sse import comment, event, event_stream, started, until
 from services.common.errors import DomainError, Reason
 
 
@@ -41,6 +42,35 @@ async def test_an_error_on_the_way_is_the_last_event() -> None:
 async def test_an_error_before_the_first_event_is_raised() -> None:
     with pytest.raises(DomainError, match="full"):
         await started(failing())
+
+
+async def endless(count: int) -> AsyncIterator[int]:
+    for number in range(count):
+        yield number
+    await asyncio.Event().wait()
+
+
+async def test_a_stream_without_an_end_ends_when_the_server_stops() -> None:
+    stopping, got = asyncio.Event(), []
+
+    async def follow() -> None:
+        async for number in until(endless(3), stopping):
+            got.append(number)
+            if number == 2:
+                stopping.set()
+
+    with pytest.raises(DomainError) as caught:
+        await follow()
+    assert got == [0, 1, 2]
+    assert caught.value.reason is Reason.SERVICE_UNAVAILABLE
+
+
+async def test_a_stream_with_an_end_ends_there() -> None:
+    async def two() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+
+    assert [number async for number in until(two(), asyncio.Event())] == [1, 2]
 
 
 async def test_starting_loses_nothing() -> None:
