@@ -15,6 +15,8 @@ DEFAULT_PROJECT: Final = "default"
 
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+# Projects are parts of S3 keys and one day of host names, so they get no dots and no underscores.
+_PROJECT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def check_slug(value: str, field: str) -> str:
@@ -59,6 +61,8 @@ class ResourceName:
         for want, value in zip([part for part in literals if part.startswith("{")], values, strict=True):
             if want == "{version}":
                 _check_digest(value, field)
+            elif want == "{project}":
+                _check_project(value, field)
             else:
                 check_slug(value, field)
         return cls(*values)
@@ -67,6 +71,15 @@ class ResourceName:
         """The full name."""
         values = iter(astuple(self))
         return "/".join(next(values) if part.startswith("{") else part for part in self.pattern.split("/"))
+
+
+def _check_project(value: str, field: str) -> None:
+    if not _PROJECT.fullmatch(value):
+        raise invalid_name(
+            field,
+            f"{_shown(value)} is not a project: use 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or "
+            "digit.",
+        )
 
 
 def _check_digest(value: str, field: str) -> None:

@@ -37,7 +37,8 @@ class DatasetServiceStub:
     """Stores a file as a data set, if every row is good. The first message carries the spec, the others the bytes.
 
     INVALID_ARGUMENT (DATASET_INVALID): BadRequest lists the first 20 faults, metadata `faults` counts all;
-    (DATASET_EMPTY). RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file or a row is too large. Nothing is stored then.
+    (DATASET_EMPTY). a row over the limit is such a fault.
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
     """
     CheckDataset: _grpc.StreamStreamMultiCallable[_dataset_pb2.CheckDatasetRequest, _dataset_pb2.CheckDatasetResponse]
     """Checks a file without storing it: every fault as it is found, and at the end the statistics.
@@ -64,7 +65,8 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Stores a file as a data set, if every row is good. The first message carries the spec, the others the bytes.
 
     INVALID_ARGUMENT (DATASET_INVALID): BadRequest lists the first 20 faults, metadata `faults` counts all;
-    (DATASET_EMPTY). RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file or a row is too large. Nothing is stored then.
+    (DATASET_EMPTY). a row over the limit is such a fault.
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
     """
     CheckDataset: _aio.StreamStreamMultiCallable[_dataset_pb2.CheckDatasetRequest, _dataset_pb2.CheckDatasetResponse]  # type: ignore[assignment]
     """Checks a file without storing it: every fault as it is found, and at the end the statistics.
@@ -94,7 +96,8 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Stores a file as a data set, if every row is good. The first message carries the spec, the others the bytes.
 
         INVALID_ARGUMENT (DATASET_INVALID): BadRequest lists the first 20 faults, metadata `faults` counts all;
-        (DATASET_EMPTY). RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file or a row is too large. Nothing is stored then.
+        (DATASET_EMPTY). a row over the limit is such a fault.
+        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
         """
 
     @_abc_1.abstractmethod

@@ -112,7 +112,8 @@ class TrainingJobServiceServicer:
 
     def WatchTrainingJob(self, request, context):
         """Follows a job: its present state first, then its events in order, as they come, and a heartbeat when nothing came
-        for a while; ends after the event of the final state. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+        for a while; ends after the event of the final state. NOT_FOUND (TRAINING_JOB_NOT_FOUND). INVALID_ARGUMENT: a negative
+        after_sequence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

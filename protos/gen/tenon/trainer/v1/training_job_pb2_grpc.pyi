@@ -51,7 +51,8 @@ class TrainingJobServiceStub:
     """Lists a job's events in order. NOT_FOUND (TRAINING_JOB_NOT_FOUND)."""
     WatchTrainingJob: _grpc.UnaryStreamMultiCallable[_training_job_pb2.WatchTrainingJobRequest, _training_job_pb2.WatchTrainingJobResponse]
     """Follows a job: its present state first, then its events in order, as they come, and a heartbeat when nothing came
-    for a while; ends after the event of the final state. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+    for a while; ends after the event of the final state. NOT_FOUND (TRAINING_JOB_NOT_FOUND). INVALID_ARGUMENT: a negative
+    after_sequence.
     """
 
 @_typing.type_check_only
@@ -77,7 +78,8 @@ class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
     """Lists a job's events in order. NOT_FOUND (TRAINING_JOB_NOT_FOUND)."""
     WatchTrainingJob: _aio.UnaryStreamMultiCallable[_training_job_pb2.WatchTrainingJobRequest, _training_job_pb2.WatchTrainingJobResponse]  # type: ignore[assignment]
     """Follows a job: its present state first, then its events in order, as they come, and a heartbeat when nothing came
-    for a while; ends after the event of the final state. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+    for a while; ends after the event of the final state. NOT_FOUND (TRAINING_JOB_NOT_FOUND). INVALID_ARGUMENT: a negative
+    after_sequence.
     """
 
 class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -136,7 +138,8 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_training_job_pb2.WatchTrainingJobResponse], _abc.AsyncIterator[_training_job_pb2.WatchTrainingJobResponse]]:
         """Follows a job: its present state first, then its events in order, as they come, and a heartbeat when nothing came
-        for a while; ends after the event of the final state. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+        for a while; ends after the event of the final state. NOT_FOUND (TRAINING_JOB_NOT_FOUND). INVALID_ARGUMENT: a negative
+        after_sequence.
         """
 
 def add_TrainingJobServiceServicer_to_server(servicer: TrainingJobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
