@@ -15,7 +15,7 @@ class TextStream:
 
         Args:
             tokenizer: of the base.
-            stop: texts before which the answer ends; none is empty.
+            stop: the answer ends before the one that is complete first; none is empty.
         """
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
