@@ -74,9 +74,8 @@ class DatasetServiceServicer:
     def UploadDataset(self, request_iterator, context):
         """Stores a file as a data set, if every row is good. The first message carries the spec, the others the bytes.
 
-        INVALID_ARGUMENT (DATASET_INVALID): BadRequest lists the first 20 faults, metadata `faults` counts all;
-        (DATASET_EMPTY). a row over the limit is such a fault.
-        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
+        INVALID_ARGUMENT (DATASET_INVALID): BadRequest lists the first 20 faults, metadata `faults` counts all, a row
+        over the limit among them; (DATASET_EMPTY). RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

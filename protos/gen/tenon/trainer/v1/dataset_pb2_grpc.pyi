@@ -36,9 +36,8 @@ class DatasetServiceStub:
     UploadDataset: _grpc.StreamUnaryMultiCallable[_dataset_pb2.UploadDatasetRequest, _dataset_pb2.UploadDatasetResponse]
     """Stores a file as a data set, if every row is good. The first message carries the spec, the others the bytes.
 
-    INVALID_ARGUMENT (DATASET_INVALID): BadRequest lists the first 20 faults, metadata `faults` counts all;
-    (DATASET_EMPTY). a row over the limit is such a fault.
-    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
+    INVALID_ARGUMENT (DATASET_INVALID): BadRequest lists the first 20 faults, metadata `faults` counts all, a row
+    over the limit among them; (DATASET_EMPTY). RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
     """
     CheckDataset: _grpc.StreamStreamMultiCallable[_dataset_pb2.CheckDatasetRequest, _dataset_pb2.CheckDatasetResponse]
     """Checks a file without storing it: every fault as it is found, and at the end the statistics.
@@ -64,9 +63,8 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     UploadDataset: _aio.StreamUnaryMultiCallable[_dataset_pb2.UploadDatasetRequest, _dataset_pb2.UploadDatasetResponse]  # type: ignore[assignment]
     """Stores a file as a data set, if every row is good. The first message carries the spec, the others the bytes.
 
-    INVALID_ARGUMENT (DATASET_INVALID): BadRequest lists the first 20 faults, metadata `faults` counts all;
-    (DATASET_EMPTY). a row over the limit is such a fault.
-    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
+    INVALID_ARGUMENT (DATASET_INVALID): BadRequest lists the first 20 faults, metadata `faults` counts all, a row
+    over the limit among them; (DATASET_EMPTY). RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
     """
     CheckDataset: _aio.StreamStreamMultiCallable[_dataset_pb2.CheckDatasetRequest, _dataset_pb2.CheckDatasetResponse]  # type: ignore[assignment]
     """Checks a file without storing it: every fault as it is found, and at the end the statistics.
@@ -95,9 +93,8 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_dataset_pb2.UploadDatasetResponse, _abc.Awaitable[_dataset_pb2.UploadDatasetResponse]]:
         """Stores a file as a data set, if every row is good. The first message carries the spec, the others the bytes.
 
-        INVALID_ARGUMENT (DATASET_INVALID): BadRequest lists the first 20 faults, metadata `faults` counts all;
-        (DATASET_EMPTY). a row over the limit is such a fault.
-        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
+        INVALID_ARGUMENT (DATASET_INVALID): BadRequest lists the first 20 faults, metadata `faults` counts all, a row
+        over the limit among them; (DATASET_EMPTY). RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
         """
 
     @_abc_1.abstractmethod
