@@ -119,19 +119,12 @@ async def check_file(
 async def _upload(
     services: Services, spec: dataset_pb2.DatasetUploadSpec, form: UploadForm
 ) -> dataset_pb2.UploadDatasetResponse:
-    # One answer is a stream of one: called so, it can be cut off like the check, and the shared interceptors take it.
-    method = services.channels["trainer"].stream_stream(
-        "/tenon.trainer.v1.DatasetService/UploadDataset",
-        dataset_pb2.UploadDatasetRequest.SerializeToString,
-        dataset_pb2.UploadDatasetResponse.FromString,
-    )
     messages = GuardedStream(_upload_messages(spec, form))
-    call = method(aiter(messages), timeout=services.settings.upload_seconds)
+    call = services.datasets.UploadDataset(aiter(messages), timeout=services.settings.upload_seconds)
     try:
-        answer: dataset_pb2.UploadDatasetResponse = await messages.unless_failed(anext(aiter(call)))
+        return await messages.unless_failed(call)
     finally:
         call.cancel()
-    return answer
 
 
 async def _upload_messages(
