@@ -18,6 +18,7 @@ from services.common.telemetry import telemetry
 from services.inference.adapter_files import AdapterFiles
 from services.inference.adapters import AdapterPool
 from services.inference.bases import BaseFiles, BasePool
+from services.inference.blocking import Blocking
 from services.inference.engine.plain import PlainEngineLoader
 from services.inference.engine.protocol import Engine
 from services.inference.generate import Generator
@@ -38,17 +39,24 @@ async def inference(settings: InferenceSettings, registry: Registry, store: Arti
         max_total_bytes=settings.inference_adapter_cache_bytes,
     )
 
+    blocking = Blocking(settings.inference_load_threads)
+
     def adapters(engine: Engine, fingerprint: BaseFingerprint) -> AdapterPool:
-        return AdapterPool(engine, fingerprint, files, capacity=settings.inference_idle_adapters)
+        return AdapterPool(engine, fingerprint, files, blocking=blocking, capacity=settings.inference_idle_adapters)
 
     bases = BasePool(
-        BaseFiles(cache_dir=settings.cache_dir, roots=settings.base_roots),
+        BaseFiles(
+            cache_dir=settings.cache_dir,
+            roots=settings.base_roots,
+            verify_always=settings.inference_verify_always,
+        ),
         PlainEngineLoader(
             dtype=getattr(torch, settings.inference_dtype),
             device=settings.inference_device,
             queue_size=settings.inference_queue_size,
         ),
         adapters,
+        blocking=blocking,
         budget_bytes=settings.inference_memory_bytes,
     )
     try:
@@ -59,6 +67,7 @@ async def inference(settings: InferenceSettings, registry: Registry, store: Arti
         )
     finally:
         await bases.close()
+        blocking.close()
 
 
 async def run(settings: InferenceSettings) -> None:

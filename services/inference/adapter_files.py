@@ -55,7 +55,7 @@ class AdapterFiles:
             self._store.fetch(project, file.sha256, path)
         except DomainError as error:
             raise _told(error, file) from None
-        data = check_digest(path.read_bytes(), file)
+        data = _read_back(path, file)
         self._shrink(keep=path)
         return data
 
@@ -68,7 +68,10 @@ class AdapterFiles:
             )
 
     def _shrink(self, *, keep: Path) -> None:
-        files = [(path.stat(), path) for path in self._directory.glob("*/*/*") if path.is_file()]
+        files = []
+        for path in self._directory.glob("*/*/*"):
+            with contextlib.suppress(OSError):  # another process removed it
+                files.append((path.stat(), path))
         total = sum(status.st_size for status, _ in files)
         for status, path in sorted(files, key=lambda item: item[0].st_mtime):
             if total <= self._max_total_bytes:
@@ -76,6 +79,17 @@ class AdapterFiles:
             if path != keep:
                 path.unlink(missing_ok=True)
                 total -= status.st_size
+
+
+def _read_back(path: Path, file: ManifestFile) -> bytes:
+    try:
+        return check_digest(path.read_bytes(), file)
+    except OSError as error:
+        raise DomainError(
+            Reason.ARTIFACT_STORE_UNAVAILABLE,
+            f"The local copy of {file.path} was gone again before it was read: {error.strerror}. Try again.",
+            retry_after=1.0,
+        ) from None
 
 
 def _told(error: DomainError, file: ManifestFile) -> DomainError:

@@ -1,6 +1,5 @@
 """The adapters of one base: loaded on demand, each after it has passed every check, kept while they are used."""
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,13 +13,13 @@ from services.common.identity import BaseFingerprint, TensorEntry
 from services.common.manifest import ManifestFile
 from services.inference.adapter_config import MAX_CONFIG_BYTES, invalid, parse_config
 from services.inference.adapter_files import AdapterFiles
+from services.inference.blocking import Blocking
 from services.inference.engine.protocol import AdapterWeights, Engine
 from services.inference.flights import Flights
 from services.inference.model import AdapterVersion
 from services.inference.verify import (
     MAX_HEADER_BYTES,
     PREFIX_BYTES,
-    check_digest,
     check_manifest,
     needed_files,
     plan_layers,
@@ -57,18 +56,28 @@ class LoadedAdapter:
 class AdapterPool:
     """Adapters attached to one engine. Belongs to the event loop."""
 
-    def __init__(self, engine: Engine, fingerprint: BaseFingerprint, files: AdapterFiles, *, capacity: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        fingerprint: BaseFingerprint,
+        files: AdapterFiles,
+        *,
+        blocking: Blocking,
+        capacity: int,
+    ) -> None:
         """Start empty.
 
         Args:
             engine: where adapters are attached.
             fingerprint: of the engine's base, recomputed from its bytes.
             files: where adapters come from.
+            blocking: threads for reading and checking.
             capacity: most adapters that stay when no request uses them.
         """
         self._engine = engine
         self._fingerprint = fingerprint
         self._files = files
+        self._blocking = blocking
         self._capacity = capacity
         self._loaded: dict[str, LoadedAdapter] = {}
         self._flights = Flights()
@@ -102,7 +111,7 @@ class AdapterPool:
         await self._flights.close()
 
     async def _load(self, version: AdapterVersion) -> None:
-        weights, total = await asyncio.to_thread(self._admit, version)
+        weights, total = await self._blocking.run(self._admit, version)
         attached = await self._engine.attach(weights)
         if attached.applied_tensors != total:
             await self._engine.detach(weights.digest)
@@ -124,7 +133,7 @@ class AdapterPool:
         config_file, weights_file = needed_files(manifest)
         if config_file.size > MAX_CONFIG_BYTES:
             raise invalid(f"its {config_file.path} has {config_file.size} bytes; {MAX_CONFIG_BYTES} are read")
-        config = parse_config(check_digest(self._files.read(project, config_file), config_file))
+        config = parse_config(self._files.read(project, config_file))
         check_manifest(config, manifest)
         entries = self._header(project, weights_file)
         planned = plan_layers(config, entries, self._fingerprint.modules)

@@ -16,6 +16,7 @@ from services.common.bases.text import BaseText, load_text
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, DigestCache, OpenBase, compare, open_base
 from services.inference.adapters import AdapterPool
+from services.inference.blocking import Blocking
 from services.inference.engine.protocol import Engine, EngineLoader
 from services.inference.flights import Flights
 from services.inference.model import RegisteredBase
@@ -51,11 +52,17 @@ class HostedBase:
 class BaseFiles:
     """Finds the files of a registered base and proves that they are the ones. Every call blocks."""
 
-    def __init__(self, *, cache_dir: Path, roots: Sequence[Path]) -> None:
-        """Keep downloads and digests below ``cache_dir``; ``file://`` sources lie below ``roots``."""
+    def __init__(self, *, cache_dir: Path, roots: Sequence[Path], verify_always: bool = False) -> None:
+        """Look for bases.
+
+        Args:
+            cache_dir: keeps downloads and digests.
+            roots: ``file://`` sources lie below them.
+            verify_always: hash files at every load, also if they have not changed since they were hashed.
+        """
         self._cache_dir = cache_dir
         self._roots = tuple(roots)
-        self._digests = DigestCache(cache_dir / "digests")
+        self._digests = DigestCache(cache_dir / "digests", verify_always=verify_always)
 
     def open(self, base: RegisteredBase) -> tuple[OpenBase, BaseFingerprint]:
         """Open the base's files from the first source that has the bytes it was registered with.
@@ -88,6 +95,7 @@ class BasePool:
         engines: EngineLoader,
         adapters: Callable[[Engine, BaseFingerprint], AdapterPool],
         *,
+        blocking: Blocking,
         budget_bytes: int,
     ) -> None:
         """Start empty.
@@ -96,15 +104,18 @@ class BasePool:
             files: where bases come from.
             engines: makes an engine of a base.
             adapters: makes the pool of an engine's adapters.
+            blocking: threads for reading and hashing.
             budget_bytes: most memory for the weights of bases.
         """
         self._files = files
         self._engines = engines
         self._adapters = adapters
+        self._blocking = blocking
         self._budget = budget_bytes
         self._hosted: dict[str, HostedBase] = {}
         self._reserved: dict[str, int] = {}
         self._flights = Flights()
+        self._building = asyncio.Lock()
         self._clock = itertools.count(1)
 
     @asynccontextmanager
@@ -138,10 +149,11 @@ class BasePool:
         key = _key(base)
         await self._reserve(base)
         try:
-            opened, fingerprint = await asyncio.to_thread(self._files.open, base)
+            opened, fingerprint = await self._blocking.run(self._files.open, base)
             with opened:
-                text = await asyncio.to_thread(load_text, opened)
-                engine = await self._engines.load(opened, fingerprint)
+                text = await self._blocking.run(load_text, opened)
+                async with self._building:
+                    engine = await self._engines.load(opened, fingerprint)
             pool = self._adapters(engine, fingerprint)
             self._hosted[key] = HostedBase(
                 base, engine, text, pool, engine.size_bytes, datetime.now(UTC), last_used=next(self._clock)

@@ -26,6 +26,12 @@ class InferenceSettings(ServerSettings, ArtifactSettings, RegistryClientSettings
     inference_threads: int | None = Field(
         None, ge=1, le=1024, description="Processor threads of one computation; unset leaves it to torch."
     )
+    inference_load_threads: int = Field(
+        4, ge=1, le=256, description="Bases and adapters that are fetched and checked at the same time."
+    )
+    inference_verify_always: bool = Field(
+        False, description="Hash a base's files at every load, even if they have not changed since the last time."
+    )
     inference_queue_size: int = Field(
         64, ge=1, le=10_000, description="Requests that may wait for one base; one more is answered QUEUE_FULL."
     )

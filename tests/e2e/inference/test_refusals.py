@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -47,7 +48,7 @@ async def test_wrong_pair_is_refused_before_anything_is_fetched(
     [({"hidden": 48}, "STRUCTURE_DIFFERS"), ({"layers": 3}, "STRUCTURE_DIFFERS"), ({"seed": 5}, "WEIGHTS_DIFFER")],
 )
 async def test_every_kind_of_wrong_base_has_its_verdict(
-    options: dict[str, int], verdict: str, suite: Suite, root: Path, wukong: str
+    options: dict[str, Any], verdict: str, suite: Suite, root: Path, wukong: str
 ) -> None:
     directory = make_tiny_base(root / "bases" / f"other {options}", **options)
     other, _ = await suite.add_base(directory)
@@ -222,7 +223,8 @@ async def test_what_the_header_tells_is_refused_before_the_weights_are_fetched(
 async def test_configuration_that_does_not_fit_is_refused(
     suite: Suite, qwen: Base, adapter_directory: Path, tmp_path: Path
 ) -> None:
-    for number, changes in enumerate(({"r": 8}, {"use_dora": True}, {"target_modules": ["q_proj", "o_proj"]})):
+    wrong: list[dict[str, Any]] = [{"r": 8}, {"use_dora": True}, {"target_modules": ["q_proj", "o_proj"]}]
+    for number, changes in enumerate(wrong):
         broken = copy(adapter_directory, tmp_path / str(number))
         edit_config(broken, **changes)
         assert (await suite.refusal(await suite.publish(broken, qwen))).reason is Reason.ADAPTER_INVALID
