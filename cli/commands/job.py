@@ -53,4 +53,4 @@ def cancel(data_dir: Path | None, job_id: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        click.echo(f"{job_id} is {answer['status']}.")
+        click.echo(f"{job_id} is {answer['tenon']['state']}.")

@@ -26,7 +26,7 @@ def cut_off(path: Path) -> None:
 
 
 BASES: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "empty": ("no model", Path.mkdir),
+    "empty": ("has no config.json", Path.mkdir),
     "a file": ("not a directory", lambda path: path.write_text("x")),
     "missing": ("missing", lambda path: None),
     "pickle": ("pickle", pickled),

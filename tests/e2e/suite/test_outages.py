@@ -63,4 +63,4 @@ def test_a_store_that_vanishes_is_unavailable_until_it_returns(harmed: RunningSu
     with harmed.client() as client:
         assert client.get("/v1/files")["data"] == []
         uploaded = wait_for(lambda: client.upload("/v1/files", rows, {"purpose": "fine-tune"}), "recovery")
-    assert uploaded["id"].startswith("file-")
+        assert [file["id"] for file in client.get("/v1/files")["data"]] == [uploaded["id"]]
