@@ -12,6 +12,13 @@ from services.common.settings import CommonSettings
 from services.common.telemetry import configure_logs
 
 
+SECRET = "hunter2"
+
+
+def fail(password: str) -> None:
+    raise ValueError(len(password))
+
+
 @pytest.fixture
 def _logs_restored() -> Iterator[None]:
     root = logging.getLogger()
@@ -28,15 +35,14 @@ def test_an_exception_is_logged_without_local_variables(log_format: str, monkeyp
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     configure_logs(CommonSettings(log_level="INFO", log_format=log_format, otlp_endpoint=None))
-    password = "".join(["hunter", "2"])
     try:
-        raise ValueError(len(password))
+        fail(SECRET)
     except ValueError:
         structlog.get_logger("here").exception("it failed", job="j1")
     text = stream.getvalue()
     assert "it failed" in text
     assert "ValueError" in text
-    assert password not in text
+    assert SECRET not in text
 
 
 @pytest.mark.usefixtures("_logs_restored")
