@@ -5,19 +5,20 @@ from dataclasses import dataclass
 from services.common.bases.loader import LoadedBase, load_base
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, DigestCache, open_base
-from services.trainer.recipe.compute import Compute
+from services.trainer.recipe.compute import Compute, choose_compute
 from services.trainer.recipe.protocol import RecipeTask
 
 
 @dataclass(frozen=True, slots=True)
 class RecognisedBase:
-    """A loaded base and the fingerprint of the bytes it was loaded from."""
+    """A loaded base, the fingerprint of the bytes it was loaded from, and what it computes on."""
 
     loaded: LoadedBase
     fingerprint: BaseFingerprint
+    compute: Compute
 
 
-def load_recognised(task: RecipeTask, compute: Compute) -> RecognisedBase:
+def load_recognised(task: RecipeTask) -> RecognisedBase:
     """Load the task's base.
 
     Raises:
@@ -28,7 +29,9 @@ def load_recognised(task: RecipeTask, compute: Compute) -> RecognisedBase:
         fingerprint = opened.fingerprint(cache=cache, threads=task.threads)
         if fingerprint.id != task.base_fingerprint_id:
             raise _mismatch(task, fingerprint)
-        return RecognisedBase(load_base(opened, dtype=compute.dtype, device=compute.device), fingerprint)
+        compute = choose_compute(task.threads, fingerprint.parameter_count)
+        loaded = load_base(opened, dtype=compute.dtype, device=compute.device)
+        return RecognisedBase(loaded, fingerprint, compute)
 
 
 def _mismatch(task: RecipeTask, found: BaseFingerprint) -> DomainError:

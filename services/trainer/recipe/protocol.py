@@ -89,7 +89,7 @@ class RecipeTask:
         output_directory: where the adapter goes; made by the recipe, must not exist or be empty.
         hyperparameters: as asked for.
         cache_dir: where content digests of bases are remembered, or None.
-        threads: CPU threads to use, or None for all.
+        threads: CPU threads to use, or None to let the recipe choose: one for a very small base, else all.
     """
 
     base_model: str

@@ -9,7 +9,7 @@ from services.trainer.recipe.adapter import attach, is_unchanged, trained_parame
 from services.trainer.recipe.artifact import library_versions, save
 from services.trainer.recipe.base import RecognisedBase, load_recognised
 from services.trainer.recipe.batches import token_budget
-from services.trainer.recipe.compute import Compute, choose_compute
+from services.trainer.recipe.compute import Compute
 from services.trainer.recipe.data import Data, read_data
 from services.trainer.recipe.events import Events
 from services.trainer.recipe.loop import Fitted, Material, fit
@@ -25,22 +25,21 @@ def run(task: RecipeTask, events: Events) -> None:
     Raises:
         DomainError: why there is no adapter.
     """
-    compute = choose_compute(task.threads)
-    base = load_recognised(task, compute)
+    base = load_recognised(task)
     data = read_data(task, base.loaded, events)
 
     targets = find_targets(base.loaded.model, task.hyperparameters.target_modules)
     plan = _plan(task, base.loaded, data, targets.names)
-    _announce(plan, data, compute, events)
+    _announce(plan, data, base.compute, events)
 
     head = output_layer(base.loaded.model)
     model = attach(base.loaded.model, targets, plan)
-    material = Material(data.rows, data.validation, _budget(base.loaded, compute), compute.device)
+    material = Material(data.rows, data.validation, _budget(base), base.compute.device)
     fitted = fit(SupervisedLoss(model, head), trained_parameters(model), material, plan, events)
     if is_unchanged(model):
         raise _no_effect(plan)
 
-    events.send(_finish(task, base, data, model, fitted, compute))
+    events.send(_finish(task, base, data, model, fitted))
 
 
 def _plan(task: RecipeTask, base: LoadedBase, data: Data, target_modules: tuple[str, ...]) -> ResolvedHyperparameters:
@@ -67,14 +66,12 @@ def _announce(plan: ResolvedHyperparameters, data: Data, compute: Compute, event
     )
 
 
-def _budget(base: LoadedBase, compute: Compute) -> int:
-    config = base.config.get_text_config()
-    return token_budget(config.hidden_size, config.num_hidden_layers, config.vocab_size, compute.activation_bytes)
+def _budget(base: RecognisedBase) -> int:
+    config = base.loaded.config.get_text_config()
+    return token_budget(config.hidden_size, config.num_hidden_layers, config.vocab_size, base.compute.activation_bytes)
 
 
-def _finish(
-    task: RecipeTask, base: RecognisedBase, data: Data, model: PeftModel, fitted: Fitted, compute: Compute
-) -> Finished:
+def _finish(task: RecipeTask, base: RecognisedBase, data: Data, model: PeftModel, fitted: Fitted) -> Finished:
     """Save the adapter and sum the run up."""
     return Finished(
         steps=fitted.steps,
@@ -87,7 +84,7 @@ def _finish(
         probe=probe(model, data.rows),
         base_summary=base.fingerprint.summary(),
         library_versions=library_versions(),
-        compute=compute.describe(),
+        compute=base.compute.describe(),
     )
 
 

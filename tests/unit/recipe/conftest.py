@@ -18,13 +18,14 @@ from tests.support.tiny_bases import make_tiny_base
 Load = Callable[..., LoadedBase]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """So small a product takes longer on two threads, and much longer while something else runs."""
+@pytest.fixture(scope="module", autouse=True)
+def torch_settings() -> Iterator[None]:
+    """One thread, because so small a product takes longer on two; and what a run sets is set back for other tests."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+    torch.use_deterministic_algorithms(mode=False)
 
 
 @pytest.fixture(scope="session")
