@@ -23,6 +23,7 @@ SETTINGS: dict[str, type[CommonSettings]] = {
     "inference": InferenceSettings,
     "gateway": GatewaySettings,
 }
+NUMBERS = {"true": "1", "false": "0"}
 PORTS = {"gateway": 8600, "registry": 8601, "trainer": 8602, "inference": 8603}
 
 
@@ -49,7 +50,9 @@ def test_the_example_shows_the_defaults(project_root: Path) -> None:
     for settings in SETTINGS.values():
         for name, field in settings.model_fields.items():
             if isinstance(field.default, (bool, int, float)):
-                assert float(shown[f"TENON_{name.upper()}"].replace("true", "1")) == float(field.default), name
+                assert float(NUMBERS.get(shown[f"TENON_{name.upper()}"], shown[f"TENON_{name.upper()}"])) == float(
+                    field.default
+                ), name
 
 
 def test_the_example_holds_no_secret(project_root: Path) -> None:

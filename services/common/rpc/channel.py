@@ -1,6 +1,7 @@
 """One way to open a gRPC channel: tracing, typed errors, deadlines, limits, quick reconnection."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import grpc
@@ -39,6 +40,8 @@ def open_channel(target: str, *, max_message_bytes: int = 16 * MIB) -> aio.Chann
         _StreamUnary(*arguments),
         _StreamStream(*arguments),
         *aio_client_interceptors(),  # type: ignore[no-untyped-call]  # ships no types
+        _AwaitedUnaryUnary(),
+        _AwaitedStreamUnary(),
     ]
     options = [
         ("grpc.max_receive_message_length", max_message_bytes),
@@ -67,6 +70,14 @@ def to_domain_error(error: aio.AioRpcError, target: str) -> DomainError:
     return DomainError(reason, text, {"target": target}, retry_after=retry_after)
 
 
+@contextmanager
+def _domain_errors(target: str) -> Iterator[None]:
+    try:
+        yield
+    except aio.AioRpcError as error:
+        raise to_domain_error(error, target) from None
+
+
 class _Interceptor:
     def __init__(self, target: str) -> None:
         self._target = target
@@ -78,46 +89,48 @@ class _Interceptor:
         )
 
     async def _many(self, call: AsyncIterable[Any]) -> AsyncIterator[Any]:
-        try:
+        with _domain_errors(self._target):
             async for response in call:
                 yield response
-        except aio.AioRpcError as error:
-            raise to_domain_error(error, self._target) from None
 
 
-class _TypedCall:
-    """A call whose response, when awaited, raises DomainError; all else is the call's own."""
+class _AwaitedUnaryUnary(aio.UnaryUnaryClientInterceptor):
+    """Awaits the call itself, so that cancelling the caller cancels it; tracing awaits only its status, which does not."""
 
-    def __init__(self, call: Any, target: str) -> None:
-        self._call = call
-        self._target = target
+    async def intercept_unary_unary(
+        self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request: Any
+    ) -> Any:
+        call = await continuation(client_call_details, request)
+        await call
+        return call
 
-    def __await__(self) -> Generator[Any, None, Any]:
-        return self._response().__await__()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._call, name)
+class _AwaitedStreamUnary(aio.StreamUnaryClientInterceptor):
+    """The same for streamed requests."""
 
-    async def _response(self) -> Any:
-        try:
-            return await self._call
-        except aio.AioRpcError as error:
-            raise to_domain_error(error, self._target) from None
+    async def intercept_stream_unary(
+        self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request_iterator: Any
+    ) -> Any:
+        call = await continuation(client_call_details, request_iterator)
+        await call
+        return call
 
 
 class _UnaryUnary(_Interceptor, aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(
         self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request: Any
     ) -> Any:
-        return await _TypedCall(await continuation(self._with_deadline(client_call_details), request), self._target)
+        with _domain_errors(self._target):
+            return await (await continuation(self._with_deadline(client_call_details), request))
 
 
 class _StreamUnary(_Interceptor, aio.StreamUnaryClientInterceptor):
     async def intercept_stream_unary(
         self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request_iterator: Any
     ) -> Any:
-        # Unlike for unary calls, grpc wants a call back here and not a response.
-        return _TypedCall(await continuation(self._with_deadline(client_call_details), request_iterator), self._target)
+        with _domain_errors(self._target):
+            # Unlike for unary calls, grpc wants the call back here and not its response. It has ended well by now.
+            return await continuation(self._with_deadline(client_call_details), request_iterator)
 
 
 class _UnaryStream(_Interceptor, aio.UnaryStreamClientInterceptor):

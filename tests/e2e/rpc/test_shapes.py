@@ -176,6 +176,39 @@ async def test_a_stream_can_be_left_at_any_time(shape: str) -> None:
     assert received == 3
 
 
+class Waiting(Servicer):
+    """Never answers; says when it was called and when its caller left."""
+
+    def __init__(self) -> None:
+        self.called = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def GetDataset(self, request: Any, context: Any) -> Any:
+        await self._wait()
+
+    async def UploadDataset(self, request_iterator: Any, context: Any) -> Any:
+        await self._wait()
+
+    async def _wait(self) -> None:
+        self.called.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left.set()
+
+
+@pytest.mark.parametrize("call", [unary_unary, stream_unary])
+async def test_a_caller_that_is_cancelled_cancels_its_call(call: Any) -> None:
+    waiting = Waiting()
+    async with connected(waiting) as channel:
+        task = asyncio.create_task(call(dataset_pb2_grpc.DatasetServiceStub(channel)))
+        await asyncio.wait_for(waiting.called.wait(), 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(waiting.left.wait(), 5)
+
+
 async def test_an_unknown_method_is_unimplemented() -> None:
     async with connected(Failing(lambda: ERROR)) as channel:
         call: Any = channel.unary_unary("/tenon.trainer.v1.DatasetService/Nonsense")
