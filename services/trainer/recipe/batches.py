@@ -15,6 +15,19 @@ MOST_TOKENS: Final = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
+class PieceLimits:
+    """How large a micro-batch may be.
+
+    Attributes:
+        tokens: of all, padding included; bounds the memory.
+        padding: of them; one more micro-batch costs less time than more padding than this.
+    """
+
+    tokens: int
+    padding: int
+
+
+@dataclass(frozen=True, slots=True)
 class MicroBatch:
     """Rows that go through the model together.
 
@@ -63,14 +76,17 @@ def token_budget(hidden: int, layers: int, vocabulary: int, memory_bytes: int) -
     return max(LEAST_TOKENS, min(MOST_TOKENS, memory_bytes // bytes_per_token))
 
 
-def micro_batches(rows: Sequence[LabelledRow], budget: int) -> list[MicroBatch]:
-    """Group rows of similar length so that each group, padded, stays within the budget; a longer row goes alone."""
+def micro_batches(rows: Sequence[LabelledRow], limits: PieceLimits) -> list[MicroBatch]:
+    """Group rows of similar length so that each group keeps within the limits; a row above them goes alone."""
     groups: list[list[LabelledRow]] = []
+    longest = padding = 0
     for row in sorted(rows, key=lambda row: len(row.token_ids), reverse=True):
-        if groups and len(groups[-1][0].token_ids) * (len(groups[-1]) + 1) <= budget:
+        padding += longest - len(row.token_ids)
+        if groups and longest * (len(groups[-1]) + 1) <= limits.tokens and padding <= limits.padding:
             groups[-1].append(row)
         else:
             groups.append([row])
+            longest, padding = len(row.token_ids), 0
     return [_collate(group) for group in groups]
 
 

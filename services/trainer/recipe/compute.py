@@ -8,6 +8,8 @@ import torch
 from pydantic import JsonValue
 
 CPU_ACTIVATION_BYTES: Final = 2 << 30
+CPU_PADDING_TOKENS: Final = 64
+GPU_PADDING_TOKENS: Final = 2048
 
 ONE_THREAD_PARAMETERS: Final = 10_000_000
 """Below this many parameters, a second thread gains a fifth on an idle machine and loses nine tenths on a busy one: each
@@ -23,12 +25,14 @@ class Compute:
         dtype: of the base's weights; LoRA's are fp32 always.
         threads: of one operation on the CPU.
         activation_bytes: what the activations of a micro-batch may take.
+        padding_tokens: padding that takes as long as one more micro-batch.
     """
 
     device: torch.device
     dtype: torch.dtype
     threads: int
     activation_bytes: int
+    padding_tokens: int
 
     def describe(self) -> Mapping[str, JsonValue]:
         """The same, for events and manifests."""
@@ -58,5 +62,7 @@ def choose_compute(threads: int | None, parameters: int) -> Compute:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
-        return Compute(torch.device("cuda"), torch.bfloat16, torch.get_num_threads(), free // 4)
-    return Compute(torch.device("cpu"), torch.float32, torch.get_num_threads(), CPU_ACTIVATION_BYTES)
+        return Compute(torch.device("cuda"), torch.bfloat16, torch.get_num_threads(), free // 4, GPU_PADDING_TOKENS)
+    return Compute(
+        torch.device("cpu"), torch.float32, torch.get_num_threads(), CPU_ACTIVATION_BYTES, CPU_PADDING_TOKENS
+    )

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from services.common.errors import DomainError, Reason
-from services.trainer.recipe.batches import MicroBatch, batches, micro_batches
+from services.trainer.recipe.batches import MicroBatch, PieceLimits, batches, micro_batches
 from services.trainer.recipe.defaults import total_steps
 from services.trainer.recipe.events import Events
 from services.trainer.recipe.labels import LabelledRow
@@ -31,18 +31,18 @@ class Material:
     Attributes:
         rows: to learn.
         validation: to measure on; may be empty.
-        budget: tokens, padding included, of a micro-batch.
+        limits: of a micro-batch.
         device: where the model is.
     """
 
     rows: Sequence[LabelledRow]
     validation: Sequence[LabelledRow]
-    budget: int
+    limits: PieceLimits
     device: torch.device
 
     def cut(self, rows: Sequence[LabelledRow]) -> list[MicroBatch]:
         """Make micro-batches of rows."""
-        return [batch.to(self.device) for batch in micro_batches(rows, self.budget)]
+        return [batch.to(self.device) for batch in micro_batches(rows, self.limits)]
 
 
 @dataclass(frozen=True, slots=True)

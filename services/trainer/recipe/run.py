@@ -8,7 +8,7 @@ from services.trainer.recipe import defaults
 from services.trainer.recipe.adapter import attach, is_unchanged, trained_parameters
 from services.trainer.recipe.artifact import library_versions, save
 from services.trainer.recipe.base import RecognisedBase, load_recognised
-from services.trainer.recipe.batches import token_budget
+from services.trainer.recipe.batches import PieceLimits, token_budget
 from services.trainer.recipe.compute import Compute
 from services.trainer.recipe.data import Data, read_data
 from services.trainer.recipe.events import Events
@@ -34,7 +34,7 @@ def run(task: RecipeTask, events: Events) -> None:
 
     head = output_layer(base.loaded.model)
     model = attach(base.loaded.model, targets, plan)
-    material = Material(data.rows, data.validation, _budget(base), base.compute.device)
+    material = Material(data.rows, data.validation, _limits(base), base.compute.device)
     fitted = fit(SupervisedLoss(model, head), trained_parameters(model), material, plan, events)
     if is_unchanged(model):
         raise _no_effect(plan)
@@ -66,9 +66,12 @@ def _announce(plan: ResolvedHyperparameters, data: Data, compute: Compute, event
     )
 
 
-def _budget(base: RecognisedBase) -> int:
-    config = base.loaded.config.get_text_config()
-    return token_budget(config.hidden_size, config.num_hidden_layers, config.vocab_size, base.compute.activation_bytes)
+def _limits(base: RecognisedBase) -> PieceLimits:
+    config, compute = base.loaded.config.get_text_config(), base.compute
+    tokens = token_budget(
+        config.hidden_size, config.num_hidden_layers, config.vocab_size, memory_bytes=compute.activation_bytes
+    )
+    return PieceLimits(tokens, compute.padding_tokens)
 
 
 def _finish(task: RecipeTask, base: RecognisedBase, data: Data, model: PeftModel, fitted: Fitted) -> Finished:

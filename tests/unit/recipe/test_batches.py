@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trainer.recipe.batches import LEAST_TOKENS, MOST_TOKENS, batches, micro_batches, token_budget
+from services.trainer.recipe.batches import LEAST_TOKENS, MOST_TOKENS, PieceLimits, batches, micro_batches, token_budget
 from services.trainer.recipe.defaults import total_steps
 from tests.unit.recipe.conftest import labelled
 
@@ -30,19 +30,20 @@ def test_each_pass_and_each_seed_has_its_own_order() -> None:
 
 
 def test_rows_are_padded_and_their_labels_shifted() -> None:
-    (batch,) = micro_batches(labelled(([5, 6, 7], 1), ([8, 9], 1)), 100)
+    (batch,) = micro_batches(labelled(([5, 6, 7], 1), ([8, 9], 1)), PieceLimits(100, 1))
     assert batch.token_ids.tolist() == [[5, 6, 7], [8, 9, 0]]
     assert batch.supervised.tolist() == [[0, 0], [0, 1], [1, 0]]
     assert batch.targets.tolist() == [6, 7, 9]
     assert batch.tokens == 5
 
 
-@given(st.lists(st.integers(2, 30), min_size=1, max_size=20), st.integers(2, 60))
-def test_pieces_stay_within_the_budget_and_lose_nothing(lengths: list[int], budget: int) -> None:
+@given(st.lists(st.integers(2, 30), min_size=1, max_size=20), st.integers(2, 60), st.integers(0, 40))
+def test_pieces_keep_within_the_limits_and_lose_nothing(lengths: list[int], budget: int, padding: int) -> None:
     rows = labelled(*((list(range(1, length + 1)), length // 2) for length in lengths))
-    pieces = micro_batches(rows, budget)
+    pieces = micro_batches(rows, PieceLimits(budget, padding))
     for piece in pieces:
         assert piece.token_ids.numel() <= budget or len(piece.token_ids) == 1
+        assert piece.token_ids.numel() - piece.tokens <= padding
     assert sum(piece.tokens for piece in pieces) == sum(lengths)
     targets = torch.cat([piece.targets for piece in pieces])
     assert len(targets) == sum(row.supervised for row in rows)

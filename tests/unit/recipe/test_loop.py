@@ -8,6 +8,7 @@ import torch
 
 from services.common.errors import DomainError, Reason
 from services.trainer.recipe.adapter import attach, is_unchanged, trained_parameters
+from services.trainer.recipe.batches import PieceLimits
 from services.trainer.recipe.events import Events
 from services.trainer.recipe.loop import Fitted, Material, fit, validate
 from services.trainer.recipe.loss import SupervisedLoss
@@ -25,7 +26,7 @@ def train(load: Load, budget: int = 1000, validation: Any = (), **changes: Any) 
     head = output_layer(base.model)
     model = attach(base.model, find_targets(base.model, ()), plan)
     stream = io.StringIO()
-    material = Material(ROWS, validation, budget, torch.device("cpu"))
+    material = Material(ROWS, validation, PieceLimits(budget, 100), torch.device("cpu"))
     fitted = fit(SupervisedLoss(model, head), trained_parameters(model), material, plan, Events(stream))
     events = [decode(line) for line in stream.getvalue().splitlines()]
     return model, fitted, [event for event in events if isinstance(event, Step)]
@@ -76,7 +77,7 @@ def test_validation_is_measured_at_most_ten_times_and_last(load: Load) -> None:
     measured = {step.step: step.validation_loss for step in steps if step.validation_loss is not None}
     assert list(measured) == [4, 8, 12, 16, 20, 24, 28, 32, 33]
     assert fitted.validation_loss == measured[33]
-    material = Material(ROWS, validation, 1, torch.device("cpu"))
+    material = Material(ROWS, validation, PieceLimits(1, 0), torch.device("cpu"))
     loss = SupervisedLoss(model, output_layer(model.get_base_model()))
     assert validate(loss, material.cut(validation)) == pytest.approx(measured[33], rel=1e-5)
 

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from services.trainer.recipe.adapter import attach, trained_parameters
-from services.trainer.recipe.batches import micro_batches
+from services.trainer.recipe.batches import PieceLimits, micro_batches
 from services.trainer.recipe.labels import IGNORED, LabelledRow
 from services.trainer.recipe.loop import accumulate
 from services.trainer.recipe.loss import SupervisedLoss
@@ -82,7 +82,7 @@ def test_loss_and_gradient_equal_the_plain_ones(architecture: str, budget: int) 
     rows = some_rows()
     expected, reference = plain_step(model, rows)
     assert reference.norm() > 0
-    pieces = micro_batches(rows, budget)
+    pieces = micro_batches(rows, PieceLimits(budget, 100))
     assert len(pieces) == {1: 5, 20: 4, 1000: 1}[budget]
     assert accumulate(loss, pieces) == pytest.approx(expected, rel=RELATIVE)
     assert (gradient(model) - reference).norm() < RELATIVE * reference.norm()
@@ -90,5 +90,5 @@ def test_loss_and_gradient_equal_the_plain_ones(architecture: str, budget: int) 
 
 def test_the_head_is_itself_again_afterwards() -> None:
     model, loss = build("qwen2")
-    loss.sum(micro_batches(some_rows(), 1000)[0])
+    loss.sum(micro_batches(some_rows(), PieceLimits(1000, 100))[0])
     assert model(input_ids=torch.tensor([[5, 6, 7]])).logits.shape == (1, 3, 320)
