@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
 
-from examples.base_models.build import ensure
+from examples.base_models.build import ensure, is_current
 from examples.base_models.recipe import RECIPES
 
 BASE_NAMES = tuple(recipe.name for recipe in RECIPES)
@@ -40,8 +42,29 @@ def ensure_bases(
     Raises `OSError` where `directory` cannot be written.
     """
     recipes = [recipe for recipe in RECIPES if recipe.name in only]
-    ensure(directory, recipes, progress, force=force)
+    missing = [recipe for recipe in recipes if force or not is_current(directory / recipe.name, recipe)]
+    if len(missing) == 1:
+        ensure(directory, missing, progress, force=force)
+    else:
+        _make_side_by_side(directory, [recipe.name for recipe in missing], progress)
     return {recipe.name: directory / recipe.name for recipe in recipes}
+
+
+def _make_side_by_side(directory: Path, names: Sequence[str], progress: Callable[[str], None]) -> None:
+    """Make each base in a process of its own, as many at a time as there are cores."""
+
+    def make(name: str) -> None:
+        command = [sys.executable, "-m", "examples.bases", "--dir", str(directory), "--only", name, "--force"]
+        root = Path(__file__).resolve().parent.parent
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+            for line in process.stdout or ():
+                progress(line.rstrip())
+        if process.returncode:
+            raise ChildProcessError(f"making {name} ended with status {process.returncode}")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(make, names):
+            pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,8 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     only = options.only or BASE_NAMES
     bases = ensure_bases(options.dir, _say, only=only, force=options.force)
-    for name, path in bases.items():
-        _say(f"{name}: {path}")
+    _say(f"{', '.join(bases)}: in {options.dir}")
     _say(f"ready in {time.monotonic() - started:.1f} s")
     return 0
 
@@ -66,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import structlog
 from services.common.settings import CommonSettings
 from services.common.telemetry import configure_logs
 
-
 SECRET = "hunter2"
 
 
