@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from tenon.inference.v1 import inference_pb2, inference_pb2_grpc
 EXAMPLES = Path(__file__).parent
 START_SECONDS = 60.0
 SHOWN_ANSWERS = 3
+LONGEST_ANSWER = 48
 EXACT_SHARE = 0.8
 
 console = Console(highlight=False)
@@ -82,9 +84,11 @@ def main() -> int:
                 console.print(f"{name}: {registered['fingerprint']['architecture']}, "
                               f"fingerprint {registered['fingerprint']['id'][:16]}…")  # fmt: skip
             console.rule("2. Training")
-            train(suite, plans)
-            console.rule("3. Answers: base beside adapter")
-            scores = {plan.name: score(suite, plan) for plan in plans}
+            # What is trained already is asked while the next one trains.
+            with ThreadPoolExecutor(1) as examiner:
+                exams = [examiner.submit(score, suite, plan) for plan in train(suite, plans)]
+                console.rule("3. Answers: base beside adapter")
+                scores = {plan.name: show(exam.result()) for plan, exam in zip(plans, exams, strict=True)}
         console.rule("4. Wrong pairs")
         refused = asyncio.run(try_wrong_pairs(endpoints["inference"], plans))
     console.rule("Result")
@@ -127,14 +131,19 @@ def wait_until_ready(process: "subprocess.Popen[str]", directory: Path) -> dict[
     return endpoints
 
 
-def train(suite: Suite, plans: list[Plan]) -> None:
-    """Queue every job, then follow each to its end."""
+def train(suite: Suite, plans: list[Plan]) -> Iterator[Plan]:
+    """Queue every job, then follow each to its end; gives each plan once its adapter answers."""
     jobs = {plan.name: queue_job(suite, plan) for plan in plans}
     for plan in plans:
-        console.print(f"{plan.name} on {plan.base}: {len(plan.questions())} rows")
+        started = time.monotonic()
+        console.print(f"[bold]{plan.name}[/bold] on {plan.base}: {len(plan.questions())} rows")
         ended = follow(suite, jobs[plan.name], as_json=False)
         if ended["status"] != "succeeded":
             raise SystemExit(f"Training {plan.name} ended as {ended['status']}.")
+        progress = ended["tenon"]["progress"]
+        seconds = time.monotonic() - started
+        console.print(f"{progress['step']} steps in {seconds:.0f} s, loss of the last one {progress['loss']:.3f}")
+        yield plan
 
 
 def queue_job(suite: Suite, plan: Plan) -> str:
@@ -152,8 +161,8 @@ def queue_job(suite: Suite, plan: Plan) -> str:
     return str(suite.post("/v1/fine_tuning/jobs", body)["id"])
 
 
-def score(suite: Suite, plan: Plan) -> Score:
-    """Ask base and adapter every question of the data set, and show the first answers side by side."""
+def score(suite: Suite, plan: Plan) -> tuple[Score, Table]:
+    """Ask base and adapter every question of the data set; some answers come back side by side."""
     exact = {plan.base: 0, plan.name: 0}
     table = Table("question", f"{plan.base} alone", f"{plan.name}", title=f"{plan.name} on {plan.base}", expand=True)
     questions = plan.questions()
@@ -163,13 +172,19 @@ def score(suite: Suite, plan: Plan) -> Score:
             exact[model] += text == answer
         if number % (len(questions) // SHOWN_ANSWERS) == 0:
             table.add_row(question, given[plan.base], given[plan.name])
+    return Score(exact[plan.name], exact[plan.base], len(questions)), table
+
+
+def show(exam: tuple[Score, Table]) -> Score:
+    """Print the answers of an exam; gives its score."""
+    result, table = exam
     console.print(table)
-    return Score(exact[plan.name], exact[plan.base], len(questions))
+    return result
 
 
 def ask(suite: Suite, model: str, question: str, plan: Plan) -> str:
     """One greedy answer, by chat or, where the data set has plain prompts, by completion."""
-    settings = {"model": model, "temperature": 0, "max_tokens": 64}
+    settings = {"model": model, "temperature": 0, "max_tokens": LONGEST_ANSWER}
     if plan.format == "prompt_completion":
         return str(suite.post("/v1/completions", {**settings, "prompt": question})["choices"][0]["text"])
     messages = [{"role": "user", "content": question}]

@@ -123,6 +123,9 @@ def _environment(directory: DataDirectory, at: Addresses, database_url: str) -> 
         "TENON_TRAINER_TARGET": str(at.trainer),
         "TENON_INFERENCE_TARGET": str(at.inference),
         "TENON_LOG_FORMAT": "json",
+        # Several programs share the cores here. OpenMP's threads spin while they wait for one another, and where one of
+        # them has to wait for another program a computation becomes a hundred times slower; sleeping costs little.
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "TENON_UPLOAD_DIR": str(directory.uploads),
         # What takes as long to end as the supervisor waits would be killed at the end of it.
         "TENON_DRAIN_SECONDS": f"{DRAIN_SECONDS - 3:g}",
