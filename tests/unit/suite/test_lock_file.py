@@ -32,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1, "", "no number"])
+@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1, "", "no number"], ids=["reused", "free", "empty", "text"])
 def test_the_file_of_a_server_that_is_gone_is_removed(tmp_path: Path, pid: int | str) -> None:
     file = write(tmp_path, pid)
     remove_stale(tmp_path)
