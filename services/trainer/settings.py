@@ -47,5 +47,7 @@ class WorkerSettings(DatabaseSettings, ArtifactSettings, RegistryClientSettings,
         10.0, ge=0, description="How long a training process may take to end before it is killed."
     )
     worker_flush_seconds: float = Field(0.5, gt=0, le=60, description="How often training metrics are written.")
-    worker_threads: int | None = Field(None, ge=1, description="CPU threads of a training process; unset: one for a very small base, else all cores.")
+    worker_threads: int | None = Field(
+        None, ge=1, description="CPU threads of a training process; unset: one for a very small base, else all cores."
+    )
     ready_file: Path | None = Field(None, description="Written once the process works; for its supervisor.")

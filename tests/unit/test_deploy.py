@@ -40,19 +40,19 @@ def compose(project_root: Path) -> dict[str, Any]:
 def test_the_example_names_every_setting_and_no_other(project_root: Path) -> None:
     text = (project_root / "deploy" / "example.env").read_text()
     named = set(re.findall(r"^#?(TENON_[A-Z0-9_]+)=", text, flags=re.MULTILINE))
-    known = set().union(*(variables(settings) for settings in [*SETTINGS.values(), UpSettings]))
+    every: list[type[CommonSettings]] = [*SETTINGS.values(), UpSettings]
+    known = set().union(*map(variables, every))
     assert named == known
 
 
 def test_the_example_shows_the_defaults(project_root: Path) -> None:
     text = (project_root / "deploy" / "example.env").read_text()
-    shown = dict(re.findall(r"^#(TENON_[A-Z0-9_]+)=(.*)$", text, flags=re.MULTILINE))
+    shown: dict[str, str] = dict(re.findall(r"^#(TENON_[A-Z0-9_]+)=(.*)$", text, flags=re.MULTILINE))
     for settings in SETTINGS.values():
         for name, field in settings.model_fields.items():
             if isinstance(field.default, (bool, int, float)):
-                assert float(NUMBERS.get(shown[f"TENON_{name.upper()}"], shown[f"TENON_{name.upper()}"])) == float(
-                    field.default
-                ), name
+                value = shown[f"TENON_{name.upper()}"]
+                assert float(NUMBERS.get(value, value)) == float(field.default), name
 
 
 def test_the_example_holds_no_secret(project_root: Path) -> None:
