@@ -1,5 +1,6 @@
 """One process's way to Postgres."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -129,7 +130,12 @@ class Database:
     async def _check(self, connection: Connection) -> None:
         """Refuse a pooled connection that is broken, and look through the others: a restart breaks all at once."""
         try:
-            await AsyncConnectionPool.check_connection(connection)
+            async with asyncio.timeout(POOL_TIMEOUT):
+                await AsyncConnectionPool.check_connection(connection)
+        except TimeoutError:
+            # The server is there and does not react, which no keepalive notices.
+            await connection.close()
+            raise
         except psycopg.Error:
             await self._pool.check()
             raise
