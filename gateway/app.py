@@ -27,6 +27,8 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
         responses=ERRORS,
         redirect_slashes=False,
+        # RequestContext does that, with the request's id and what our dashboards call things; twice would be two traces.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False, "operation_spans": False},
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
