@@ -28,7 +28,13 @@ def create_app(services: Services) -> FastAPI:
         responses=ERRORS,
         redirect_slashes=False,
         # RequestContext does that, with the request's id and what our dashboards call things; twice would be two traces.
-        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+        telemetry={
+            "auto_configure": False,
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+        },
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
