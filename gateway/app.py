@@ -27,7 +27,7 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
         responses=ERRORS,
         redirect_slashes=False,
-        # RequestContext does that, with the request's id and what our dashboards call things; twice would be two traces.
+        # RequestContext traces and measures, with the request's id; both would make two traces of one request.
         telemetry={
             "auto_configure": False,
             "tracing": False,
