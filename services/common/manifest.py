@@ -3,6 +3,7 @@
 Canonical JSON (RFC 8785). Its SHA-256 is the version's name, so a manifest can never change behind its name.
 """
 
+import enum
 import hashlib
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Any, Final, Self
 import rfc8785
 
 from services.common.errors import DomainError, Reason
+from services.common.probe import Probe
 
 SCHEME: Final = "tenon.adapter/1"
 MAX_MANIFEST_BYTES: Final = 1024 * 1024
@@ -22,8 +24,28 @@ _PATH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _BASE_MODEL: Final = re.compile(r"baseModels/[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _KEYS: Final = frozenset(
-    ["base", "base_model", "chat_template", "files", "peft", "probe", "scheme", "stop_token_ids", "training"]
+    [
+        "base",
+        "base_model",
+        "chat_template",
+        "files",
+        "peft",
+        "probe",
+        "provenance",
+        "scheme",
+        "stop_token_ids",
+        "training",
+    ]
 )
+
+
+class Provenance(enum.StrEnum):
+    """Who vouches that an adapter was trained on the base its manifest names."""
+
+    WITNESSED = "witnessed"
+    """Tenon trained it, and fingerprinted the base it trained on."""
+    DECLARED = "declared"
+    """Somebody says so of an adapter trained elsewhere, and signs for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +74,23 @@ class AdapterManifest:
         files: in order of their paths.
         base_model: the name its base was registered under at training time.
         base: that base's fingerprint without tensors (``BaseFingerprint.summary()``); this decides, not the name.
+        provenance: who vouches for ``base``.
         peft: adapter_config.json's settings that matter to a reader: peft_type, r, lora_alpha, target_modules.
         chat_template: the template it was trained with, or None.
         stop_token_ids: tokens that end its turn.
-        training: provenance: job, dataset digest, hyperparameters, seed, steps, library versions, compute.
-        probe: prompt token ids, and the top logits of base and adapter when training ended.
+        training: job, dataset digest, hyperparameters, seed, steps, library versions, compute; empty if declared.
+        probe: what base and adapter answered when training ended; None if nobody asked them.
     """
 
     files: tuple[ManifestFile, ...]
     base_model: str
     base: Mapping[str, Any]
+    provenance: Provenance
     peft: Mapping[str, Any]
     chat_template: str | None
     stop_token_ids: tuple[int, ...]
     training: Mapping[str, Any]
-    probe: Mapping[str, Any] | None = None
+    probe: Probe | None = None
 
     def to_bytes(self) -> bytes:
         """The manifest's canonical JSON."""
@@ -81,11 +105,12 @@ class AdapterManifest:
                 "files": files,
                 "base_model": self.base_model,
                 "base": dict(self.base),
+                "provenance": self.provenance.value,
                 "peft": dict(self.peft),
                 "chat_template": self.chat_template,
                 "stop_token_ids": list(self.stop_token_ids),
                 "training": dict(self.training),
-                "probe": None if self.probe is None else dict(self.probe),
+                "probe": None if self.probe is None else self.probe.to_json(),
             }
         )
 
@@ -117,11 +142,12 @@ class AdapterManifest:
             files=_parse_files(document["files"]),
             base_model=_parse_base_model(document["base_model"]),
             base=_parse_base(document["base"]),
+            provenance=_parse_provenance(document["provenance"]),
             peft=_parse_mapping(document["peft"], "peft"),
             chat_template=_parse_template(document["chat_template"]),
             stop_token_ids=_parse_token_ids(document["stop_token_ids"]),
             training=_parse_mapping(document["training"], "training"),
-            probe=None if document["probe"] is None else _parse_mapping(document["probe"], "probe"),
+            probe=_parse_probe(document["probe"]),
         )
         _require(manifest.to_bytes() == data, "it is not canonical: files are listed by path, keys are those known")
         return manifest
@@ -182,6 +208,22 @@ def _parse_base(value: object) -> dict[str, Any]:
     base = _parse_mapping(value, "base")
     _require(_is_digest(base.get("id")), "base.id is not a fingerprint id")
     return base
+
+
+def _parse_provenance(value: object) -> Provenance:
+    _require(
+        isinstance(value, str) and value in set(Provenance), f"provenance is {value!r}, not {' or '.join(Provenance)}"
+    )
+    return Provenance(str(value))
+
+
+def _parse_probe(value: object) -> Probe | None:
+    if value is None:
+        return None
+    try:
+        return Probe.from_json(_parse_mapping(value, "probe"))
+    except ValueError as error:
+        raise DomainError(Reason.MANIFEST_INVALID, f"The manifest cannot be used: in its probe, {error}.") from None
 
 
 def _parse_mapping(value: object, field: str) -> dict[str, Any]:

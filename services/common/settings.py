@@ -80,3 +80,18 @@ class BaseFilesSettings(CommonSettings):
     base_roots: tuple[Path, ...] = Field(
         (), description='Directories, as a JSON list, below which file:// sources may lie: ["/models"].'
     )
+
+
+class SigningSettings(CommonSettings):
+    """The key that whoever publishes adapters signs their manifests with."""
+
+    signing_key_file: Path = Field(description="PEM file of the Ed25519 private key that signs manifests.")
+
+
+class TrustSettings(CommonSettings):
+    """Whose signatures are believed."""
+
+    trusted_keys: tuple[Path, ...] = Field(
+        min_length=1,
+        description='Ed25519 public keys as a JSON list of PEM files, or of directories of *.pem: ["/keys"].',
+    )

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from services.common.errors import DomainError, Reason
 from services.common.identity.safetensors_header import PREFIX_BYTES, header_length, parse_header
-from services.common.manifest import AdapterManifest, ManifestFile
+from services.common.manifest import AdapterManifest, ManifestFile, Provenance
+from services.common.probe import Probe
 from services.trainer.model import Claim
 from services.trainer.recipe.protocol import Finished, ResolvedHyperparameters
 
@@ -52,11 +53,12 @@ def make_manifest(claim: Claim, trained: Trained, files: tuple[ManifestFile, ...
         files=files,
         base_model=str(claim.job.base_model),
         base=finished.base_summary,
+        provenance=Provenance.WITNESSED,
         peft=finished.peft,
         chat_template=finished.chat_template,
         stop_token_ids=finished.stop_token_ids,
         training=_provenance(claim, trained),
-        probe=finished.probe,
+        probe=Probe.from_json(finished.probe),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from services.common.artifacts.connect import connect_store
 from services.common.db import migrate_when_reachable, open_database
 from services.common.identity import BaseFingerprint, LinearModule, TensorLeaf
-from services.common.manifest import AdapterManifest, ManifestFile
+from services.common.manifest import AdapterManifest, ManifestFile, Provenance
 from services.common.rpc.server import RunningServer, running_server
 from services.registry.__main__ import services
 from services.registry.postgres import MIGRATIONS, SCHEMA, PostgresRegistryStore
@@ -52,6 +52,7 @@ def manifest(
         files=files,
         base_model=base_model,
         base=(base or fingerprint()).summary(),
+        provenance=Provenance.WITNESSED,
         peft={"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]},
         chat_template=None,
         stop_token_ids=(2,),

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from services.common.artifacts.store import ArtifactStore
 from services.common.identity import BaseFingerprint, LinearModule
-from services.common.manifest import AdapterManifest, ManifestFile
+from services.common.manifest import AdapterManifest, ManifestFile, Provenance
 from services.inference.adapter_config import parse_config
 from services.inference.engine.protocol import AdapterWeights
 from services.inference.verify import plan_layers, read_header, read_layers
@@ -90,6 +90,7 @@ def manifest_of(directory: Path, base_model: str, fingerprint: BaseFingerprint, 
         "files": (file_of(directory / CONFIG), file_of(directory / WEIGHTS)),
         "base_model": base_model,
         "base": fingerprint.summary(),
+        "provenance": Provenance.WITNESSED,
         "peft": {key: config[key] for key in ("peft_type", "r", "lora_alpha", "target_modules")},
         "chat_template": None,
         "stop_token_ids": (2,),

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import DomainError, Reason
-from services.common.manifest import MAX_MANIFEST_BYTES, AdapterManifest, ManifestFile, manifest_digest
+from services.common.manifest import MAX_MANIFEST_BYTES, AdapterManifest, ManifestFile, Provenance, manifest_digest
+from services.common.probe import Probe
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -21,11 +22,12 @@ MANIFEST = AdapterManifest(
     ),
     base_model="baseModels/tiny",
     base={"id": DIGEST, "architecture": "Qwen2ForCausalLM"},
+    provenance=Provenance.WITNESSED,
     peft={"peft_type": "LORA", "r": 8},
     chat_template="{{ messages }}",
     stop_token_ids=(1, 2),
     training={"seed": 0, "learning_rate": 1e-3},
-    probe=None,
+    probe=Probe((3, 1), (7, 9), (0.5, 2.0), (1.25, -2.0)),
 )
 
 
@@ -49,9 +51,10 @@ def test_the_order_of_files_does_not_matter() -> None:
 
 
 def test_the_golden_bytes_do_not_change() -> None:
-    assert MANIFEST.digest == "4e370666642ccd3c02b218ab3ebb4aeaece780ecfbe81c0b594c26ac6f547ec4"
+    assert MANIFEST.digest == "1b734bc223d1b2372ba5f61898f97e75d132f8d835fca47e1c0c692f10b85dc9"
 
 
+PROBE = {"prompt_token_ids": [3, 1], "token_ids": [7, 9], "base_logits": [0.5, 2], "adapter_logits": [1.25, -2]}
 FILE = {"path": "a.json", "size": 1, "sha256": DIGEST}
 
 
@@ -70,6 +73,20 @@ FILE = {"path": "a.json", "size": 1, "sha256": DIGEST}
         changed(scheme="tenon.adapter/2"),
         changed(unknown=1),
         changed(probe=...),
+        changed(probe={}),
+        changed(probe=PROBE | {"more": 1}),
+        changed(probe=PROBE | {"prompt_token_ids": []}),
+        changed(probe=PROBE | {"prompt_token_ids": [-1]}),
+        changed(probe=PROBE | {"prompt_token_ids": [1] * 513}),
+        changed(probe=PROBE | {"token_ids": [7, 7]}),
+        changed(probe=PROBE | {"token_ids": [7.5, 9]}),
+        changed(probe=PROBE | {"token_ids": [True, 9]}),
+        changed(probe=PROBE | {"base_logits": [1]}),
+        changed(probe=PROBE | {"adapter_logits": ["1", 2]}),
+        changed(provenance=...),
+        changed(provenance=None),
+        changed(provenance=["witnessed"]),
+        changed(provenance="trusted"),
         changed(files=[]),
         changed(files=[FILE, FILE]),
         changed(files=[{**FILE, "path": "../a"}]),

@@ -26,7 +26,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tenon/inference/v1/inference.proto\x12\x12tenon.inference.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x02\n\x0fGenerateRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12,\n\x06prompt\x18\x03 \x01(\x0b\x32\x1a.tenon.inference.v1.PromptH\x00\x12\x38\n\x0c\x63onversation\x18\x04 \x01(\x0b\x32 .tenon.inference.v1.ConversationH\x00\x12\x38\n\x08sampling\x18\x05 \x01(\x0b\x32&.tenon.inference.v1.SamplingParameters\x12\x12\n\nmax_tokens\x18\x06 \x01(\x05\x12\x0c\n\x04stop\x18\x07 \x03(\tB\x07\n\x05input\">\n\x06Prompt\x12\x34\n\x05parts\x18\x01 \x03(\x0b\x32\x1f.tenon.inference.v1.ContentPartB\x04\xe2\x41\x01\x02\"G\n\x0c\x43onversation\x12\x37\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.tenon.inference.v1.ChatMessageB\x04\xe2\x41\x01\x02\"Q\n\x0b\x43hatMessage\x12\x12\n\x04role\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x05parts\x18\x02 \x03(\x0b\x32\x1f.tenon.inference.v1.ContentPart\"%\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x42\x06\n\x04kind\"\x96\x01\n\x12SamplingParameters\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x03\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seed\"9\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\"Y\n\rModelIdentity\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x1b\n\x13\x62\x61se_fingerprint_id\x18\x02 \x01(\t\x12\x17\n\x0f\x61\x64\x61pter_version\x18\x03 \x01(\t\"\xb8\x01\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x37\n\rfinish_reason\x18\x02 \x01(\x0e\x32 .tenon.inference.v1.FinishReason\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.tenon.inference.v1.Usage\x12\x33\n\x08identity\x18\x04 \x01(\x0b\x32!.tenon.inference.v1.ModelIdentity\"\xbe\x01\n\x16StreamGenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x37\n\rfinish_reason\x18\x02 \x01(\x0e\x32 .tenon.inference.v1.FinishReason\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.tenon.inference.v1.Usage\x12\x33\n\x08identity\x18\x04 \x01(\x0b\x32!.tenon.inference.v1.ModelIdentity\";\n\x10LoadModelRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nbase_model\x18\x02 \x01(\t\"C\n\x11LoadModelResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.tenon.inference.v1.LoadedModel\"\xc6\x01\n\x0bLoadedModel\x12\x33\n\x08identity\x18\x01 \x01(\x0b\x32!.tenon.inference.v1.ModelIdentity\x12\x17\n\x0f\x61pplied_tensors\x18\x02 \x01(\x05\x12\x15\n\rtotal_tensors\x18\x03 \x01(\x05\x12\x0f\n\x07\x63ompute\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12-\n\tload_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x17ListLoadedModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x18ListLoadedModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x1f.tenon.inference.v1.LoadedModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x32\x97\x03\n\x10InferenceService\x12U\n\x08Generate\x12#.tenon.inference.v1.GenerateRequest\x1a$.tenon.inference.v1.GenerateResponse\x12\x63\n\x0eStreamGenerate\x12#.tenon.inference.v1.GenerateRequest\x1a*.tenon.inference.v1.StreamGenerateResponse0\x01\x12X\n\tLoadModel\x12$.tenon.inference.v1.LoadModelRequest\x1a%.tenon.inference.v1.LoadModelResponse\x12m\n\x10ListLoadedModels\x12+.tenon.inference.v1.ListLoadedModelsRequest\x1a,.tenon.inference.v1.ListLoadedModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tenon/inference/v1/inference.proto\x12\x12tenon.inference.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x02\n\x0fGenerateRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12,\n\x06prompt\x18\x03 \x01(\x0b\x32\x1a.tenon.inference.v1.PromptH\x00\x12\x38\n\x0c\x63onversation\x18\x04 \x01(\x0b\x32 .tenon.inference.v1.ConversationH\x00\x12\x38\n\x08sampling\x18\x05 \x01(\x0b\x32&.tenon.inference.v1.SamplingParameters\x12\x12\n\nmax_tokens\x18\x06 \x01(\x05\x12\x0c\n\x04stop\x18\x07 \x03(\tB\x07\n\x05input\">\n\x06Prompt\x12\x34\n\x05parts\x18\x01 \x03(\x0b\x32\x1f.tenon.inference.v1.ContentPartB\x04\xe2\x41\x01\x02\"G\n\x0c\x43onversation\x12\x37\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.tenon.inference.v1.ChatMessageB\x04\xe2\x41\x01\x02\"Q\n\x0b\x43hatMessage\x12\x12\n\x04role\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x05parts\x18\x02 \x03(\x0b\x32\x1f.tenon.inference.v1.ContentPart\"%\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x42\x06\n\x04kind\"\x96\x01\n\x12SamplingParameters\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x03\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seed\"9\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\"\x9c\x01\n\rModelIdentity\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x1b\n\x13\x62\x61se_fingerprint_id\x18\x02 \x01(\t\x12\x17\n\x0f\x61\x64\x61pter_version\x18\x03 \x01(\t\x12\x41\n\x12\x61\x64\x61pter_provenance\x18\x04 \x01(\x0e\x32%.tenon.inference.v1.AdapterProvenance\"\xb8\x01\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x37\n\rfinish_reason\x18\x02 \x01(\x0e\x32 .tenon.inference.v1.FinishReason\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.tenon.inference.v1.Usage\x12\x33\n\x08identity\x18\x04 \x01(\x0b\x32!.tenon.inference.v1.ModelIdentity\"\xbe\x01\n\x16StreamGenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x37\n\rfinish_reason\x18\x02 \x01(\x0e\x32 .tenon.inference.v1.FinishReason\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.tenon.inference.v1.Usage\x12\x33\n\x08identity\x18\x04 \x01(\x0b\x32!.tenon.inference.v1.ModelIdentity\";\n\x10LoadModelRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nbase_model\x18\x02 \x01(\t\"C\n\x11LoadModelResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.tenon.inference.v1.LoadedModel\"\xc6\x01\n\x0bLoadedModel\x12\x33\n\x08identity\x18\x01 \x01(\x0b\x32!.tenon.inference.v1.ModelIdentity\x12\x17\n\x0f\x61pplied_tensors\x18\x02 \x01(\x05\x12\x15\n\rtotal_tensors\x18\x03 \x01(\x05\x12\x0f\n\x07\x63ompute\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12-\n\tload_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x17ListLoadedModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x18ListLoadedModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x1f.tenon.inference.v1.LoadedModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02*z\n\x11\x41\x64\x61pterProvenance\x12\"\n\x1e\x41\x44\x41PTER_PROVENANCE_UNSPECIFIED\x10\x00\x12 \n\x1c\x41\x44\x41PTER_PROVENANCE_WITNESSED\x10\x01\x12\x1f\n\x1b\x41\x44\x41PTER_PROVENANCE_DECLARED\x10\x02\x32\x97\x03\n\x10InferenceService\x12U\n\x08Generate\x12#.tenon.inference.v1.GenerateRequest\x1a$.tenon.inference.v1.GenerateResponse\x12\x63\n\x0eStreamGenerate\x12#.tenon.inference.v1.GenerateRequest\x1a*.tenon.inference.v1.StreamGenerateResponse0\x01\x12X\n\tLoadModel\x12$.tenon.inference.v1.LoadModelRequest\x1a%.tenon.inference.v1.LoadModelResponse\x12m\n\x10ListLoadedModels\x12+.tenon.inference.v1.ListLoadedModelsRequest\x1a,.tenon.inference.v1.ListLoadedModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,8 +43,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATMESSAGE'].fields_by_name['role']._serialized_options = b'\342A\001\002'
   _globals['_LOADMODELREQUEST'].fields_by_name['model']._loaded_options = None
   _globals['_LOADMODELREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\002'
-  _globals['_FINISHREASON']._serialized_start=1831
-  _globals['_FINISHREASON']._serialized_end=1926
+  _globals['_FINISHREASON']._serialized_start=1899
+  _globals['_FINISHREASON']._serialized_end=1994
+  _globals['_ADAPTERPROVENANCE']._serialized_start=1996
+  _globals['_ADAPTERPROVENANCE']._serialized_end=2118
   _globals['_GENERATEREQUEST']._serialized_start=125
   _globals['_GENERATEREQUEST']._serialized_end=388
   _globals['_PROMPT']._serialized_start=390
@@ -59,22 +61,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLINGPARAMETERS']._serialized_end=800
   _globals['_USAGE']._serialized_start=802
   _globals['_USAGE']._serialized_end=859
-  _globals['_MODELIDENTITY']._serialized_start=861
-  _globals['_MODELIDENTITY']._serialized_end=950
-  _globals['_GENERATERESPONSE']._serialized_start=953
-  _globals['_GENERATERESPONSE']._serialized_end=1137
-  _globals['_STREAMGENERATERESPONSE']._serialized_start=1140
-  _globals['_STREAMGENERATERESPONSE']._serialized_end=1330
-  _globals['_LOADMODELREQUEST']._serialized_start=1332
-  _globals['_LOADMODELREQUEST']._serialized_end=1391
-  _globals['_LOADMODELRESPONSE']._serialized_start=1393
-  _globals['_LOADMODELRESPONSE']._serialized_end=1460
-  _globals['_LOADEDMODEL']._serialized_start=1463
-  _globals['_LOADEDMODEL']._serialized_end=1661
-  _globals['_LISTLOADEDMODELSREQUEST']._serialized_start=1663
-  _globals['_LISTLOADEDMODELSREQUEST']._serialized_end=1727
-  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_start=1729
-  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_end=1829
-  _globals['_INFERENCESERVICE']._serialized_start=1929
-  _globals['_INFERENCESERVICE']._serialized_end=2336
+  _globals['_MODELIDENTITY']._serialized_start=862
+  _globals['_MODELIDENTITY']._serialized_end=1018
+  _globals['_GENERATERESPONSE']._serialized_start=1021
+  _globals['_GENERATERESPONSE']._serialized_end=1205
+  _globals['_STREAMGENERATERESPONSE']._serialized_start=1208
+  _globals['_STREAMGENERATERESPONSE']._serialized_end=1398
+  _globals['_LOADMODELREQUEST']._serialized_start=1400
+  _globals['_LOADMODELREQUEST']._serialized_end=1459
+  _globals['_LOADMODELRESPONSE']._serialized_start=1461
+  _globals['_LOADMODELRESPONSE']._serialized_end=1528
+  _globals['_LOADEDMODEL']._serialized_start=1531
+  _globals['_LOADEDMODEL']._serialized_end=1729
+  _globals['_LISTLOADEDMODELSREQUEST']._serialized_start=1731
+  _globals['_LISTLOADEDMODELSREQUEST']._serialized_end=1795
+  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_start=1797
+  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_end=1897
+  _globals['_INFERENCESERVICE']._serialized_start=2121
+  _globals['_INFERENCESERVICE']._serialized_end=2528
 # @@protoc_insertion_point(module_scope)

@@ -16,9 +16,18 @@ class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
     FINISH_REASON_STOP: _ClassVar[FinishReason]
     FINISH_REASON_LENGTH: _ClassVar[FinishReason]
+
+class AdapterProvenance(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ADAPTER_PROVENANCE_UNSPECIFIED: _ClassVar[AdapterProvenance]
+    ADAPTER_PROVENANCE_WITNESSED: _ClassVar[AdapterProvenance]
+    ADAPTER_PROVENANCE_DECLARED: _ClassVar[AdapterProvenance]
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_STOP: FinishReason
 FINISH_REASON_LENGTH: FinishReason
+ADAPTER_PROVENANCE_UNSPECIFIED: AdapterProvenance
+ADAPTER_PROVENANCE_WITNESSED: AdapterProvenance
+ADAPTER_PROVENANCE_DECLARED: AdapterProvenance
 
 class GenerateRequest(_message.Message):
     __slots__ = ("model", "base_model", "prompt", "conversation", "sampling", "max_tokens", "stop")
@@ -85,14 +94,16 @@ class Usage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ...) -> None: ...
 
 class ModelIdentity(_message.Message):
-    __slots__ = ("base_model", "base_fingerprint_id", "adapter_version")
+    __slots__ = ("base_model", "base_fingerprint_id", "adapter_version", "adapter_provenance")
     BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
     BASE_FINGERPRINT_ID_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ADAPTER_PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     base_model: str
     base_fingerprint_id: str
     adapter_version: str
-    def __init__(self, base_model: _Optional[str] = ..., base_fingerprint_id: _Optional[str] = ..., adapter_version: _Optional[str] = ...) -> None: ...
+    adapter_provenance: AdapterProvenance
+    def __init__(self, base_model: _Optional[str] = ..., base_fingerprint_id: _Optional[str] = ..., adapter_version: _Optional[str] = ..., adapter_provenance: _Optional[_Union[AdapterProvenance, str]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("text", "finish_reason", "usage", "identity")

@@ -13,6 +13,15 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Provenance(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROVENANCE_UNSPECIFIED: _ClassVar[Provenance]
+    PROVENANCE_WITNESSED: _ClassVar[Provenance]
+    PROVENANCE_DECLARED: _ClassVar[Provenance]
+PROVENANCE_UNSPECIFIED: Provenance
+PROVENANCE_WITNESSED: Provenance
+PROVENANCE_DECLARED: Provenance
+
 class Adapter(_message.Message):
     __slots__ = ("name", "display_name", "description", "create_time", "update_time", "etag")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -30,15 +39,17 @@ class Adapter(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class AdapterVersion(_message.Message):
-    __slots__ = ("name", "state", "manifest", "base_model", "base_fingerprint_id", "training_job", "files", "create_time", "ready_time")
+    __slots__ = ("name", "state", "manifest", "base_model", "base_fingerprint_id", "training_job", "files", "create_time", "ready_time", "envelope", "provenance", "revoke_time", "revoke_reason")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[AdapterVersion.State]
         STATE_PENDING: _ClassVar[AdapterVersion.State]
         STATE_READY: _ClassVar[AdapterVersion.State]
+        STATE_REVOKED: _ClassVar[AdapterVersion.State]
     STATE_UNSPECIFIED: AdapterVersion.State
     STATE_PENDING: AdapterVersion.State
     STATE_READY: AdapterVersion.State
+    STATE_REVOKED: AdapterVersion.State
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +59,10 @@ class AdapterVersion(_message.Message):
     FILES_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     READY_TIME_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_REASON_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: AdapterVersion.State
     manifest: bytes
@@ -57,7 +72,11 @@ class AdapterVersion(_message.Message):
     files: _containers.RepeatedCompositeFieldContainer[AdapterFile]
     create_time: _timestamp_pb2.Timestamp
     ready_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[AdapterVersion.State, str]] = ..., manifest: _Optional[bytes] = ..., base_model: _Optional[str] = ..., base_fingerprint_id: _Optional[str] = ..., training_job: _Optional[str] = ..., files: _Optional[_Iterable[_Union[AdapterFile, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ready_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    envelope: bytes
+    provenance: Provenance
+    revoke_time: _timestamp_pb2.Timestamp
+    revoke_reason: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[AdapterVersion.State, str]] = ..., manifest: _Optional[bytes] = ..., base_model: _Optional[str] = ..., base_fingerprint_id: _Optional[str] = ..., training_job: _Optional[str] = ..., files: _Optional[_Iterable[_Union[AdapterFile, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ready_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., envelope: _Optional[bytes] = ..., provenance: _Optional[_Union[Provenance, str]] = ..., revoke_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_reason: _Optional[str] = ...) -> None: ...
 
 class AdapterFile(_message.Message):
     __slots__ = ("path", "size_bytes", "sha256")
@@ -130,14 +149,16 @@ class ListAdaptersResponse(_message.Message):
     def __init__(self, adapters: _Optional[_Iterable[_Union[Adapter, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CreateAdapterVersionRequest(_message.Message):
-    __slots__ = ("parent", "manifest", "request_id")
+    __slots__ = ("parent", "manifest", "request_id", "envelope")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
     parent: str
     manifest: bytes
     request_id: str
-    def __init__(self, parent: _Optional[str] = ..., manifest: _Optional[bytes] = ..., request_id: _Optional[str] = ...) -> None: ...
+    envelope: bytes
+    def __init__(self, parent: _Optional[str] = ..., manifest: _Optional[bytes] = ..., request_id: _Optional[str] = ..., envelope: _Optional[bytes] = ...) -> None: ...
 
 class CreateAdapterVersionResponse(_message.Message):
     __slots__ = ("adapter_version",)
@@ -154,6 +175,22 @@ class FinalizeAdapterVersionRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class FinalizeAdapterVersionResponse(_message.Message):
+    __slots__ = ("adapter_version",)
+    ADAPTER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    adapter_version: AdapterVersion
+    def __init__(self, adapter_version: _Optional[_Union[AdapterVersion, _Mapping]] = ...) -> None: ...
+
+class RevokeAdapterVersionRequest(_message.Message):
+    __slots__ = ("name", "reason", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    reason: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class RevokeAdapterVersionResponse(_message.Message):
     __slots__ = ("adapter_version",)
     ADAPTER_VERSION_FIELD_NUMBER: _ClassVar[int]
     adapter_version: AdapterVersion

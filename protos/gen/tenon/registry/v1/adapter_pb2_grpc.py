@@ -60,6 +60,11 @@ class AdapterServiceStub:
                 request_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.FinalizeAdapterVersionRequest.SerializeToString,
                 response_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.FinalizeAdapterVersionResponse.FromString,
                 _registered_method=True)
+        self.RevokeAdapterVersion = channel.unary_unary(
+                '/tenon.registry.v1.AdapterService/RevokeAdapterVersion',
+                request_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionRequest.SerializeToString,
+                response_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionResponse.FromString,
+                _registered_method=True)
         self.GetAdapterVersion = channel.unary_unary(
                 '/tenon.registry.v1.AdapterService/GetAdapterVersion',
                 request_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.GetAdapterVersionRequest.SerializeToString,
@@ -121,7 +126,10 @@ class AdapterServiceServicer:
         """Records a version by its manifest; it is PENDING until FinalizeAdapterVersion. The version's name is the manifest's
         digest, so the same manifest sent twice is the same version.
 
+        Sent again with signatures by other trusted keys, these are added to it: that is how a version outlives its key.
+
         INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
+        FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
         FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): the manifest's base model is registered with another fingerprint;
         (BASE_MODEL_NOT_FOUND as NOT_FOUND): it is not registered.
         """
@@ -135,6 +143,14 @@ class AdapterServiceServicer:
 
         FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
         (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeAdapterVersion(self, request, context):
+        """Withdraws a version for good: it is not resolved any more, whichever alias points at it. Repeating it is harmless and
+        keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,7 +174,7 @@ class AdapterServiceServicer:
         """Points an alias at a version, creating it if allow_missing.
 
         NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND, ALIAS_NOT_FOUND). FAILED_PRECONDITION
-        (ADAPTER_VERSION_NOT_READY). ABORTED (ETAG_MISMATCH): it was moved since it was read.
+        (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). ABORTED (ETAG_MISMATCH): it was moved since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,7 +198,7 @@ class AdapterServiceServicer:
         """Finds the READY version behind an adapter (its alias `latest`), an alias or a version.
 
         NOT_FOUND (ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION
-        (ADAPTER_VERSION_NOT_READY).
+        (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,6 +231,11 @@ def add_AdapterServiceServicer_to_server(servicer, server):
                     servicer.FinalizeAdapterVersion,
                     request_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.FinalizeAdapterVersionRequest.FromString,
                     response_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.FinalizeAdapterVersionResponse.SerializeToString,
+            ),
+            'RevokeAdapterVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeAdapterVersion,
+                    request_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionRequest.FromString,
+                    response_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionResponse.SerializeToString,
             ),
             'GetAdapterVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAdapterVersion,
@@ -383,6 +404,33 @@ class AdapterService:
             '/tenon.registry.v1.AdapterService/FinalizeAdapterVersion',
             tenon_dot_registry_dot_v1_dot_adapter__pb2.FinalizeAdapterVersionRequest.SerializeToString,
             tenon_dot_registry_dot_v1_dot_adapter__pb2.FinalizeAdapterVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeAdapterVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.registry.v1.AdapterService/RevokeAdapterVersion',
+            tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionRequest.SerializeToString,
+            tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,7 +43,10 @@ class AdapterServiceStub:
     """Records a version by its manifest; it is PENDING until FinalizeAdapterVersion. The version's name is the manifest's
     digest, so the same manifest sent twice is the same version.
 
+    Sent again with signatures by other trusted keys, these are added to it: that is how a version outlives its key.
+
     INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
+    FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
     FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): the manifest's base model is registered with another fingerprint;
     (BASE_MODEL_NOT_FOUND as NOT_FOUND): it is not registered.
     """
@@ -54,6 +57,10 @@ class AdapterServiceStub:
     FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
     (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
     """
+    RevokeAdapterVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.RevokeAdapterVersionRequest, _adapter_pb2.RevokeAdapterVersionResponse]
+    """Withdraws a version for good: it is not resolved any more, whichever alias points at it. Repeating it is harmless and
+    keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
+    """
     GetAdapterVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.GetAdapterVersionRequest, _adapter_pb2.GetAdapterVersionResponse]
     """Returns one version. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND)."""
     ListAdapterVersions: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.ListAdapterVersionsRequest, _adapter_pb2.ListAdapterVersionsResponse]
@@ -62,7 +69,7 @@ class AdapterServiceStub:
     """Points an alias at a version, creating it if allow_missing.
 
     NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND, ALIAS_NOT_FOUND). FAILED_PRECONDITION
-    (ADAPTER_VERSION_NOT_READY). ABORTED (ETAG_MISMATCH): it was moved since it was read.
+    (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). ABORTED (ETAG_MISMATCH): it was moved since it was read.
     """
     ListAliases: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.ListAliasesRequest, _adapter_pb2.ListAliasesResponse]
     """Lists an adapter's aliases by name. NOT_FOUND (ADAPTER_NOT_FOUND)."""
@@ -72,7 +79,7 @@ class AdapterServiceStub:
     """Finds the READY version behind an adapter (its alias `latest`), an alias or a version.
 
     NOT_FOUND (ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION
-    (ADAPTER_VERSION_NOT_READY).
+    (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED).
     """
 
 @_typing.type_check_only
@@ -90,7 +97,10 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     """Records a version by its manifest; it is PENDING until FinalizeAdapterVersion. The version's name is the manifest's
     digest, so the same manifest sent twice is the same version.
 
+    Sent again with signatures by other trusted keys, these are added to it: that is how a version outlives its key.
+
     INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
+    FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
     FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): the manifest's base model is registered with another fingerprint;
     (BASE_MODEL_NOT_FOUND as NOT_FOUND): it is not registered.
     """
@@ -101,6 +111,10 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
     (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
     """
+    RevokeAdapterVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.RevokeAdapterVersionRequest, _adapter_pb2.RevokeAdapterVersionResponse]  # type: ignore[assignment]
+    """Withdraws a version for good: it is not resolved any more, whichever alias points at it. Repeating it is harmless and
+    keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
+    """
     GetAdapterVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.GetAdapterVersionRequest, _adapter_pb2.GetAdapterVersionResponse]  # type: ignore[assignment]
     """Returns one version. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND)."""
     ListAdapterVersions: _aio.UnaryUnaryMultiCallable[_adapter_pb2.ListAdapterVersionsRequest, _adapter_pb2.ListAdapterVersionsResponse]  # type: ignore[assignment]
@@ -109,7 +123,7 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     """Points an alias at a version, creating it if allow_missing.
 
     NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND, ALIAS_NOT_FOUND). FAILED_PRECONDITION
-    (ADAPTER_VERSION_NOT_READY). ABORTED (ETAG_MISMATCH): it was moved since it was read.
+    (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). ABORTED (ETAG_MISMATCH): it was moved since it was read.
     """
     ListAliases: _aio.UnaryUnaryMultiCallable[_adapter_pb2.ListAliasesRequest, _adapter_pb2.ListAliasesResponse]  # type: ignore[assignment]
     """Lists an adapter's aliases by name. NOT_FOUND (ADAPTER_NOT_FOUND)."""
@@ -119,7 +133,7 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     """Finds the READY version behind an adapter (its alias `latest`), an alias or a version.
 
     NOT_FOUND (ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION
-    (ADAPTER_VERSION_NOT_READY).
+    (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED).
     """
 
 class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -158,7 +172,10 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         """Records a version by its manifest; it is PENDING until FinalizeAdapterVersion. The version's name is the manifest's
         digest, so the same manifest sent twice is the same version.
 
+        Sent again with signatures by other trusted keys, these are added to it: that is how a version outlives its key.
+
         INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
+        FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
         FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): the manifest's base model is registered with another fingerprint;
         (BASE_MODEL_NOT_FOUND as NOT_FOUND): it is not registered.
         """
@@ -174,6 +191,16 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
 
         FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
         (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeAdapterVersion(
+        self,
+        request: _adapter_pb2.RevokeAdapterVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_adapter_pb2.RevokeAdapterVersionResponse, _abc.Awaitable[_adapter_pb2.RevokeAdapterVersionResponse]]:
+        """Withdraws a version for good: it is not resolved any more, whichever alias points at it. Repeating it is harmless and
+        keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
         """
 
     @_abc_1.abstractmethod
@@ -201,7 +228,7 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         """Points an alias at a version, creating it if allow_missing.
 
         NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND, ALIAS_NOT_FOUND). FAILED_PRECONDITION
-        (ADAPTER_VERSION_NOT_READY). ABORTED (ETAG_MISMATCH): it was moved since it was read.
+        (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). ABORTED (ETAG_MISMATCH): it was moved since it was read.
         """
 
     @_abc_1.abstractmethod
@@ -229,7 +256,7 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         """Finds the READY version behind an adapter (its alias `latest`), an alias or a version.
 
         NOT_FOUND (ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION
-        (ADAPTER_VERSION_NOT_READY).
+        (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED).
         """
 
 def add_AdapterServiceServicer_to_server(servicer: AdapterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

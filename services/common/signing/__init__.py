@@ -1,0 +1,7 @@
+"""Who vouches for a manifest: Ed25519 keys, DSSE envelopes, and the keys that are trusted here (docs/manifest.md)."""
+
+from services.common.signing.envelope import MAX_ENVELOPE_BYTES, Envelope, sign
+from services.common.signing.keys import PublicKey, SigningKey, make_key_file
+from services.common.signing.trust import TrustedKeys
+
+__all__ = ["MAX_ENVELOPE_BYTES", "Envelope", "PublicKey", "SigningKey", "TrustedKeys", "make_key_file", "sign"]
