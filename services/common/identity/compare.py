@@ -106,7 +106,7 @@ def _described(leaf: TensorLeaf | None) -> str | None:
 
 def _config(expected: FingerprintSummary, actual: FingerprintSummary) -> Iterator[Difference]:
     if expected.config_digest != actual.config_digest:
-        if isinstance(expected, BaseFingerprint) and isinstance(actual, BaseFingerprint):
+        if expected.config is not None and actual.config is not None:
             yield from _keys("", expected.config, actual.config)
         else:
             yield from _digest(Verdict.CONFIG_DIFFERS, "config.json", expected.config_digest, actual.config_digest)

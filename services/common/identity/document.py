@@ -88,6 +88,9 @@ class Fields:
             return self._take(key)  # type: ignore[no-any-return]  # it is None
         return self.mapping(key)
 
+    def has(self, key: str) -> bool:
+        return key in self._left
+
     def items(self, key: str) -> list[Any]:
         value = self._take(key)
         if not isinstance(value, list):

@@ -65,6 +65,7 @@ class FingerprintSummary:
         quantization: of the stored weights, or None.
         derived_from: id of the base this one is declared a derivative of; no part of the id.
         parameter_count: elements of all tensors counted.
+        config: the canonical configuration, over which ``config_digest`` is taken; None where only its digest is known.
     """
 
     scheme: str
@@ -82,6 +83,7 @@ class FingerprintSummary:
     quantization: Mapping[str, Any] | None
     derived_from: str | None
     parameter_count: int
+    config: Mapping[str, Any] | None = None
 
     @property
     def root(self) -> str:
@@ -121,7 +123,7 @@ class BaseFingerprint(FingerprintSummary):
     """A complete fingerprint.
 
     Attributes:
-        config: the canonical configuration, over which ``config_digest`` is taken.
+        config: always there.
         tensors: the leaves, in UTF-8 byte order of names.
         modules: what adapters can name; told from the rest, stored for convenience.
     """
@@ -175,7 +177,6 @@ class BaseFingerprint(FingerprintSummary):
         return canonical_json(
             {
                 **self.summary(),
-                "config": _plain(self.config),
                 "tensors": [_record(leaf) for leaf in self.tensors],
                 "modules": [_record(module) for module in self.modules],
             }
@@ -191,9 +192,11 @@ class BaseFingerprint(FingerprintSummary):
         value = parse_json(data, what="The fingerprint", limit=MAX_DOCUMENT_BYTES, reason=Reason.FINGERPRINT_INVALID)
         taken = Fields(value, "the fingerprint")
         stated = FingerprintSummary(**_summary_fields(taken))
+        if stated.config is None:
+            refuse("it has no config")
         computed = BaseFingerprint.of(
             architecture=stated.architecture,
-            config=taken.mapping("config"),
+            config=stated.config,
             tensors=read_tensors(taken.items("tensors")),
             modules=read_modules(taken.items("modules")),
             code_digest=stated.code_digest,
@@ -227,7 +230,11 @@ def _summary_fields(taken: Fields) -> dict[str, Any]:
         "chat_template_digest": taken.optional_digest("chat_template_digest"),
         "derived_from": taken.optional_digest("derived_from"),
         "parameter_count": taken.count("parameter_count"),
+        # Summaries that were stored before they had it are read on.
+        "config": taken.optional_mapping("config") if taken.has("config") else None,
     }
+    if rest["config"] is not None and digest_of(rest["config"]) != counted["config_digest"]:
+        refuse("config_digest does not follow from its config")
     if fingerprint_id(**counted) != rest["id"]:
         refuse("its id does not follow from its content")
     return counted | rest

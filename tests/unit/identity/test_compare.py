@@ -183,3 +183,9 @@ def test_a_summary_that_hides_the_difference_is_still_refused(fingerprint: Finge
     forged = {**fingerprint(before).summary(), "component_roots": actual.summary()["component_roots"]}
     comparison = compare(FingerprintSummary.from_summary(forged), actual)
     assert comparison.verdict is Verdict.WEIGHTS_DIFFER
+
+
+def test_two_summaries_name_the_configuration_s_keys(fingerprint: Fingerprint) -> None:
+    expected, actual = fingerprint(Base()), fingerprint(Base().configured(rms_norm_eps=1e-5))
+    (difference,) = compare(summarized(expected), summarized(actual)).differences
+    assert (difference.subject, difference.expected, difference.actual) == ("rms_norm_eps", "0.000001", "0.00001")

@@ -193,3 +193,18 @@ def test_a_summary_is_held_against_its_id() -> None:
 def test_a_derivation_must_name_an_id() -> None:
     with pytest.raises(DomainError):
         SMALL.derived("my-base")
+
+
+def test_the_configuration_of_a_summary_is_held_against_its_digest() -> None:
+    with pytest.raises(DomainError, match="config_digest"):
+        FingerprintSummary.from_summary({**SMALL.summary(), "config": {"hidden_size": 1}})
+
+
+@pytest.mark.parametrize("without", [{"config": None}, {}], ids=["null", "absent"])
+def test_a_summary_may_know_the_digest_of_its_configuration_alone(without: dict[str, None]) -> None:
+    stored = {key: value for key, value in SMALL.summary().items() if key != "config"} | without
+    found = FingerprintSummary.from_summary(stored)
+    assert found.config is None
+    assert found.id == SMALL.id
+    with pytest.raises(DomainError):
+        BaseFingerprint.from_document(canonical_json({**json.loads(SMALL.to_document()), "config": None}))
