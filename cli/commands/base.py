@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
@@ -11,6 +12,7 @@ from cli.client import Json, Suite, find_suite
 from cli.output import json_option, print_json, print_table
 from cli.suite.options import default_data_dir
 from services.common.bases.sources import fetch_base, pin_source
+from services.common.errors import DomainError, Reason
 from services.common.identity import DigestCache, fingerprint_base
 
 
@@ -22,16 +24,20 @@ def base() -> None:
 @base.command("add")
 @click.argument("source")
 @click.option("--name", "base_id", help="Id to register it under.  [default: made from the source]")
+@click.option("--derived-from", "origin", help="Registered base that this one is a copy of in another number format.")
 @json_option
 @click.pass_obj
-def add(data_dir: Path | None, source: str, base_id: str | None, as_json: bool) -> None:
+def add(data_dir: Path | None, source: str, base_id: str | None, origin: str | None, as_json: bool) -> None:
     """Fingerprint a base model and register it.
 
     SOURCE is a directory, file:///directory, or hf://organisation/name[@revision] of the Hugging Face hub.
+
+    --derived-from declares that both compute the same model: a cast or quantised copy, or a configuration that says the
+    same in other words. Adapters of one then answer on the other where the server's policy allows it, and after a probe.
     """
     cache = (data_dir or default_data_dir()) / "cache"
     with Suite(find_suite(data_dir)) as suite:
-        registered = register_base(suite, source, base_id or default_id(source), cache)
+        registered = register_base(suite, source, base_id or default_id(source), cache, origin=origin)
     if as_json:
         print_json(registered)
     else:
@@ -63,19 +69,44 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
     print_table(shown, columns, empty="No base models yet. Add one: tenon base add hf://Qwen/Qwen2.5-0.5B-Instruct")
 
 
-def register_base(suite: Suite, source: str, base_id: str, cache: Path) -> Json:
-    """Fetch a base, fingerprint its bytes, and register it under an id; gives the registered base model."""
+def register_base(suite: Suite, source: str, base_id: str, cache: Path, *, origin: str | None = None) -> Json:
+    """Fetch a base, fingerprint its bytes, and register it under an id; gives the registered base model.
+
+    Raises:
+        DomainError: BASE_MODEL_NOT_FOUND for an ``origin`` that is not registered; BASE_MODEL_EXISTS where the id is taken
+            by another base, or by this one with another origin.
+    """
+    derived_from = _root(suite, origin) if origin else None
     pinned = pin_source(source)
     click.echo(f"Reading {pinned} …", err=True)
     directory = fetch_base([pinned], cache_dir=cache, roots=[Path("/")])
-    fingerprint = fingerprint_base(directory, cache=DigestCache(cache / "digests"), threads=os.cpu_count())
+    fingerprint = fingerprint_base(
+        directory, cache=DigestCache(cache / "digests"), threads=os.cpu_count(), derived_from=derived_from
+    )
     body = {
         "id": base_id,
         "display_name": display_name(source),
         "sources": [pinned],
         "fingerprint_document": json.loads(fingerprint.to_document()),
     }
-    return suite.post("/v1/base_models", body)
+    registered = suite.post("/v1/base_models", body)
+    if derived_from and registered["fingerprint"]["derived_from"] != derived_from:
+        raise DomainError(
+            Reason.BASE_MODEL_EXISTS,
+            f"{base_id} is registered already, {_origin_of(registered)}. Register it under another --name.",
+        )
+    return registered
+
+
+def _root(suite: Suite, origin: str) -> str:
+    """The fingerprint id at the root of a base: what it is declared derived from, else its own."""
+    known = suite.get(f"/v1/base_models/{quote(origin, safe='')}")["fingerprint"]
+    return str(known["derived_from"] or known["id"])
+
+
+def _origin_of(registered: Json) -> str:
+    declared = registered["fingerprint"]["derived_from"]
+    return f"derived from {declared[:12]}" if declared else "derived from no other base"
 
 
 def display_name(source: str) -> str:
