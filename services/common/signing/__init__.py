@@ -2,6 +2,17 @@
 
 from services.common.signing.envelope import MAX_ENVELOPE_BYTES, Envelope, sign
 from services.common.signing.keys import PublicKey, SigningKey, make_key_file
-from services.common.signing.trust import TrustedKeys
+from services.common.signing.trust import Trust, TrustedKeys
+from services.common.signing.trust_store import TrustStore
 
-__all__ = ["MAX_ENVELOPE_BYTES", "Envelope", "PublicKey", "SigningKey", "TrustedKeys", "make_key_file", "sign"]
+__all__ = [
+    "MAX_ENVELOPE_BYTES",
+    "Envelope",
+    "PublicKey",
+    "SigningKey",
+    "Trust",
+    "TrustStore",
+    "TrustedKeys",
+    "make_key_file",
+    "sign",
+]

@@ -1,14 +1,24 @@
 """The keys that are trusted here, and what they say of a manifest."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from services.common.errors import DomainError, Reason
 from services.common.signing.envelope import Envelope, signed_bytes
 from services.common.signing.keys import PublicKey
 
 MAX_KEYS: Final = 1000
+
+
+class Trust(Protocol):
+    """Whoever can say whether a manifest's signatures are believed: `TrustedKeys`, or a `TrustStore` of them."""
+
+    def verify(self, envelope: bytes | None, manifest: bytes) -> str:
+        """See `TrustedKeys.verify`."""
+
+    def valid_signatures(self, envelope: bytes | None, manifest: bytes) -> Mapping[str, bytes]:
+        """See `TrustedKeys.valid_signatures`."""
 
 
 class TrustedKeys:
@@ -30,7 +40,7 @@ class TrustedKeys:
         Raises:
             DomainError: KEY_INVALID for a file that is no key or not there; an empty directory holds no keys.
         """
-        files = list(_files(paths))
+        files = list(key_files(paths))
         if len(files) > MAX_KEYS:
             raise DomainError(Reason.KEY_INVALID, f"There are {len(files)} key files; at most {MAX_KEYS} are read.")
         return cls(map(PublicKey.load, files))
@@ -48,6 +58,14 @@ class TrustedKeys:
         Raises:
             DomainError: SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED.
         """
+        return min(self.valid_signatures(envelope, manifest))
+
+    def valid_signatures(self, envelope: bytes | None, manifest: bytes) -> Mapping[str, bytes]:
+        """Hold a manifest against its signatures, and keep those that count; arguments and errors as of `verify`.
+
+        Returns:
+            Key id → signature, of every trusted key that signed it; at least one.
+        """
         if not envelope:
             raise DomainError(
                 Reason.SIGNATURE_MISSING,
@@ -57,18 +75,18 @@ class TrustedKeys:
         opened = Envelope.from_bytes(envelope)
         if opened.payload != manifest:
             raise _invalid("it was made for another manifest")
-        return self._signer(opened)
+        return self._fitting(opened)
 
-    def _signer(self, envelope: Envelope) -> str:
-        known = sorted(self._keys.keys() & envelope.signatures.keys())
+    def _fitting(self, envelope: Envelope) -> Mapping[str, bytes]:
+        known = {key_id: envelope.signatures[key_id] for key_id in sorted(self._keys.keys() & envelope.signatures)}
         if not known:
             raise self._untrusted(envelope)
         message = signed_bytes(envelope.payload)
         # One that does not fit is no reason to doubt another that does.
-        for key_id in known:
-            if self._keys[key_id].verifies(envelope.signatures[key_id], message):
-                return key_id
-        raise _invalid(f"it does not fit the key {known[0][:12]} that it names")
+        fitting = {key_id: sig for key_id, sig in known.items() if self._keys[key_id].verifies(sig, message)}
+        if not fitting:
+            raise _invalid(f"it does not fit the key {min(known)[:12]} that it names")
+        return fitting
 
     def _untrusted(self, envelope: Envelope) -> DomainError:
         signers = sorted(envelope.signatures)
@@ -85,7 +103,8 @@ class TrustedKeys:
         return f"TrustedKeys({', '.join(key_id[:12] for key_id in self.key_ids)})"
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def key_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The key files that paths stand for: a directory for its ``*.pem``, in order of their names."""
     for path in paths:
         if path.is_dir():
             yield from sorted(path.glob("*.pem"))

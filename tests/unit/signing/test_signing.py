@@ -196,3 +196,10 @@ def test_trusted_keys_are_read_from_files_and_directories(tmp_path: Path) -> Non
     assert keys.key_ids == trusting(ONE, TWO).key_ids
     assert TrustedKeys.load([]).key_ids == ()
     assert reason_of(lambda: TrustedKeys.load([tmp_path / "absent.pem"])) is Reason.KEY_INVALID
+
+
+def test_of_several_signatures_those_count_that_fit_a_trusted_key() -> None:
+    envelope = sign(MANIFEST, ONE, TWO, THREE)
+    spoilt = {**envelope.signatures, TWO.public.key_id: bytes(64)}
+    valid = trusting(ONE, TWO).valid_signatures(Envelope(MANIFEST, spoilt).to_bytes(), MANIFEST)
+    assert valid == {ONE.public.key_id: envelope.signatures[ONE.public.key_id]}
