@@ -3,8 +3,10 @@
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, Final
 
 import rfc8785
@@ -21,6 +23,10 @@ FLOAT_TAG: Final = "__float__"
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 INTEGER_TAG: Final = "__int__"
 NON_FINITE: Final = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+_HALF_ESCAPED: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+"""The only way a lone surrogate gets into JSON that is UTF-8."""
+_BEYOND_SIMPLE_ORDER: Final = re.compile("[\ud800-\U0010ffff]")
+"""Characters whose order by UTF-16 code units is not that of code points."""
 
 
 def canonical_json(value: object) -> bytes:
@@ -60,12 +66,25 @@ def _ordered(value: object) -> object:
     if isinstance(value, int):
         return _small(value)
     if isinstance(value, Mapping):
-        if not all(type(key) is str for key in value):
+        if not _only(str, value):
             raise _NeedsNumbersError
-        return {key: _ordered(value[key]) for key in _in_order(value)}
+        names = _in_order(value)
+        if _only(int, value.values()):  # a vocabulary
+            _small(max(value.values(), key=abs, default=0))
+            return {name: value[name] for name in names}
+        return {name: _ordered(value[name]) for name in names}
     if isinstance(value, list | tuple):
-        return value if all(type(item) is str for item in value) else [_ordered(item) for item in value]
+        return value if _is_text(value) else [_ordered(item) for item in value]
     raise _NeedsNumbersError
+
+
+def _only(kind: type, values: Iterable[object]) -> bool:
+    return set(map(type, values)) <= {kind}
+
+
+def _is_text(items: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether it holds texts, or lists of texts as merges do: nothing to put in order."""
+    return _only(str, items) or (_only(list, items) and _only(str, chain.from_iterable(items)))
 
 
 def _small(value: int) -> int:
@@ -77,7 +96,7 @@ def _small(value: int) -> int:
 def _in_order(keys: Iterable[str]) -> list[str]:
     """By UTF-16 code units, which is the order of code points where all of them are in the basic plane."""
     names = list(keys)
-    if max(map(max, filter(None, names)), default="") < "\ud800":
+    if _BEYOND_SIMPLE_ORDER.search("".join(names)) is None:
         return sorted(names)
     return sorted(names, key=lambda name: name.encode("utf-16-be"))
 
@@ -103,7 +122,10 @@ def parse_json(data: bytes, *, what: str, limit: int, reason: Reason) -> Any:
     if len(data) > limit:
         raise DomainError(Reason.LIMIT_EXCEEDED, f"{what} has {len(data)} bytes; at most {limit} are read.")
     try:
-        return _checked(json.loads(data.decode("utf-8"), object_pairs_hook=_unique), escaped=b"\\u" in data)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+        _check_depth(value)
+        if _HALF_ESCAPED.search(data):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate has no UTF-8, so no canonical form
     except UnicodeDecodeError as error:
         raise DomainError(reason, f"{what} is not UTF-8: byte {error.start} is wrong. Restore the file.") from None
     except UnicodeEncodeError:
@@ -112,12 +134,6 @@ def parse_json(data: bytes, *, what: str, limit: int, reason: Reason) -> Any:
         raise DomainError(reason, f"{what} is nested too deeply. Restore the file.") from None
     except ValueError as error:
         raise DomainError(reason, f"{what} is not valid JSON: {str(error)[:200]}. Restore the file.") from None
-
-
-def _checked(value: Any, *, escaped: bool) -> Any:
-    _check_depth(value)
-    if escaped:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate has no UTF-8, so no canonical form
     return value
 
 
