@@ -39,7 +39,7 @@ class Adapter(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class AdapterVersion(_message.Message):
-    __slots__ = ("name", "state", "manifest", "base_model", "base_fingerprint_id", "training_job", "files", "create_time", "ready_time", "envelope", "provenance", "revoke_time", "revoke_reason")
+    __slots__ = ("name", "state", "manifest", "base_model", "base_fingerprint_id", "training_job", "files", "create_time", "ready_time", "envelope", "provenance", "revoke_time", "revoke_reason", "signer_key_ids")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[AdapterVersion.State]
@@ -63,6 +63,7 @@ class AdapterVersion(_message.Message):
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     REVOKE_TIME_FIELD_NUMBER: _ClassVar[int]
     REVOKE_REASON_FIELD_NUMBER: _ClassVar[int]
+    SIGNER_KEY_IDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: AdapterVersion.State
     manifest: bytes
@@ -76,7 +77,8 @@ class AdapterVersion(_message.Message):
     provenance: Provenance
     revoke_time: _timestamp_pb2.Timestamp
     revoke_reason: str
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[AdapterVersion.State, str]] = ..., manifest: _Optional[bytes] = ..., base_model: _Optional[str] = ..., base_fingerprint_id: _Optional[str] = ..., training_job: _Optional[str] = ..., files: _Optional[_Iterable[_Union[AdapterFile, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ready_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., envelope: _Optional[bytes] = ..., provenance: _Optional[_Union[Provenance, str]] = ..., revoke_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_reason: _Optional[str] = ...) -> None: ...
+    signer_key_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[AdapterVersion.State, str]] = ..., manifest: _Optional[bytes] = ..., base_model: _Optional[str] = ..., base_fingerprint_id: _Optional[str] = ..., training_job: _Optional[str] = ..., files: _Optional[_Iterable[_Union[AdapterFile, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ready_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., envelope: _Optional[bytes] = ..., provenance: _Optional[_Union[Provenance, str]] = ..., revoke_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_reason: _Optional[str] = ..., signer_key_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AdapterFile(_message.Message):
     __slots__ = ("path", "size_bytes", "sha256")

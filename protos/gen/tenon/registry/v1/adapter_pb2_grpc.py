@@ -142,7 +142,8 @@ class AdapterServiceServicer:
         is harmless.
 
         FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
-        (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
+        (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION
+        (ADAPTER_VERSION_REVOKED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

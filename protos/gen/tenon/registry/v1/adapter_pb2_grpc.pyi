@@ -55,7 +55,8 @@ class AdapterServiceStub:
     is harmless.
 
     FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
-    (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
+    (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION
+    (ADAPTER_VERSION_REVOKED).
     """
     RevokeAdapterVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.RevokeAdapterVersionRequest, _adapter_pb2.RevokeAdapterVersionResponse]
     """Withdraws a version for good: it is not resolved any more, whichever alias points at it. Repeating it is harmless and
@@ -109,7 +110,8 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     is harmless.
 
     FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
-    (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
+    (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION
+    (ADAPTER_VERSION_REVOKED).
     """
     RevokeAdapterVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.RevokeAdapterVersionRequest, _adapter_pb2.RevokeAdapterVersionResponse]  # type: ignore[assignment]
     """Withdraws a version for good: it is not resolved any more, whichever alias points at it. Repeating it is harmless and
@@ -190,7 +192,8 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         is harmless.
 
         FAILED_PRECONDITION (ADAPTER_FILES_MISSING): files are missing; BadRequest lists them. DATA_LOSS
-        (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND).
+        (ARTIFACT_CORRUPT): a file has other bytes. NOT_FOUND (ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION
+        (ADAPTER_VERSION_REVOKED).
         """
 
     @_abc_1.abstractmethod
