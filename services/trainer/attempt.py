@@ -11,6 +11,7 @@ from services.common.bases.sources import fetch_base
 from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest
 from services.common.resource_names import AdapterVersionName
+from services.common.signing import SigningKey, sign
 from services.trainer.executor import Executor
 from services.trainer.job_directory import job_directory
 from services.trainer.model import Claim, Dataset, Hyperparameters, Progress, StepMetrics, TrainingJob
@@ -43,6 +44,7 @@ class Attempts:
         artifacts: where rows come from.
         base_models: the registry, for the base.
         publisher: where adapters go.
+        signing_key: vouches for them.
         executor: what trains.
         cache_dir: for bases, their digests, and the files of running jobs.
         base_roots: below which ``file://`` sources may lie.
@@ -54,6 +56,7 @@ class Attempts:
     artifacts: ArtifactStore
     base_models: "base_model_pb2_grpc.BaseModelServiceAsyncStub"  # the class exists in the stubs alone
     publisher: Publisher
+    signing_key: SigningKey
     executor: Executor
     cache_dir: Path
     base_roots: tuple[Path, ...]
@@ -79,7 +82,9 @@ class Attempts:
                 async with job_directory(self.cache_dir / "jobs", claim.job) as directory:
                     manifest = await self._train(claim, directory, recorder)
                     await self.publisher.upload(project, manifest, directory / "output", tell)
-            return await self.publisher.register(claim.job.adapter, manifest, tell)
+            # Not kept with the manifest: a key that was replaced meanwhile must not sign any more.
+            envelope = sign(manifest.to_bytes(), self.signing_key).to_bytes()
+            return await self.publisher.register(claim.job.adapter, manifest, envelope, tell)
 
     async def _result_of_earlier_attempt(self, claim: Claim, recorder: Recorder) -> AdapterManifest | None:
         """Return what a worker had trained and stored before it was lost, so that it is not trained again."""

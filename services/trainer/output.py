@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rfc8785 import CanonicalizationError
+
 from services.common.errors import DomainError, Reason
 from services.common.identity.safetensors_header import PREFIX_BYTES, header_length, parse_header
 from services.common.manifest import AdapterManifest, ManifestFile, Provenance
-from services.common.probe import Probe
 from services.trainer.model import Claim
 from services.trainer.recipe.protocol import Finished, ResolvedHyperparameters
 
@@ -47,7 +48,17 @@ def list_files(directory: Path) -> tuple[ManifestFile, ...]:
 
 
 def make_manifest(claim: Claim, trained: Trained, files: tuple[ManifestFile, ...]) -> AdapterManifest:
-    """Say what a version is, and how it came to be."""
+    """Say what a version is, and how it came to be.
+
+    Raises:
+        DomainError: BASE_FINGERPRINT_MISMATCH: it was trained on another base than the job's. MANIFEST_INVALID: the recipe
+            told of itself what no manifest can hold.
+    """
+    _check_base(claim, trained.finished)
+    return _checked(_describe_version(claim, trained, files))
+
+
+def _describe_version(claim: Claim, trained: Trained, files: tuple[ManifestFile, ...]) -> AdapterManifest:
     finished = trained.finished
     return AdapterManifest(
         files=files,
@@ -58,8 +69,28 @@ def make_manifest(claim: Claim, trained: Trained, files: tuple[ManifestFile, ...
         chat_template=finished.chat_template,
         stop_token_ids=finished.stop_token_ids,
         training=_provenance(claim, trained),
-        probe=Probe.from_json(finished.probe),
+        probe=finished.probe,
     )
+
+
+def _check_base(claim: Claim, finished: Finished) -> None:
+    expected, actual = claim.job.base_fingerprint_id, finished.base_summary.get("id")
+    if actual != expected:
+        raise DomainError(
+            Reason.BASE_FINGERPRINT_MISMATCH,
+            f"The recipe trained on another base than {claim.job.base_model}, so its adapter is not published. Create the "
+            "job again.",
+            {"expected_id": expected, "actual_id": str(actual)[:64]},
+        )
+
+
+def _checked(manifest: AdapterManifest) -> AdapterManifest:
+    """Read the manifest as everyone else will; the recipe's events are typed no further than JSON."""
+    try:
+        return AdapterManifest.from_bytes(manifest.to_bytes())
+    except (CanonicalizationError, RecursionError) as error:
+        text = f"The recipe told of itself what a manifest cannot hold: {error}."
+        raise DomainError(Reason.MANIFEST_INVALID, text) from None
 
 
 def _provenance(claim: Claim, trained: Trained) -> Mapping[str, Any]:

@@ -51,8 +51,16 @@ class Publisher:
         """Whether the artifact store has every file of the manifest."""
         return all([await through_outages(partial(self._has, project, file.sha256)) for file in manifest.files])
 
-    async def register(self, adapter: AdapterName, manifest: AdapterManifest, tell: Tell) -> AdapterVersionName:
+    async def register(
+        self, adapter: AdapterName, manifest: AdapterManifest, envelope: bytes, tell: Tell
+    ) -> AdapterVersionName:
         """Make a READY version of files that are in the store, and point ``latest`` at it.
+
+        Args:
+            adapter: made if it is not there.
+            manifest: names the files.
+            envelope: the manifest's signatures.
+            tell: awaited with the first outage of each step.
 
         Raises:
             DomainError: whatever the registry has against it.
@@ -60,7 +68,7 @@ class Publisher:
         data = manifest.to_bytes()
         version = AdapterVersionName(adapter.project, adapter.adapter, manifest.digest)
         await through_outages(lambda: self._ensure_adapter(adapter), tell)
-        create = adapter_pb2.CreateAdapterVersionRequest(parent=str(adapter), manifest=data)
+        create = adapter_pb2.CreateAdapterVersionRequest(parent=str(adapter), manifest=data, envelope=envelope)
         await through_outages(lambda: self.adapters.CreateAdapterVersion(create), tell)
         finalize = adapter_pb2.FinalizeAdapterVersionRequest(name=str(version))
         await through_outages(lambda: self.adapters.FinalizeAdapterVersion(finalize, timeout=FINALIZE_SECONDS), tell)

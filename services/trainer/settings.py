@@ -12,6 +12,8 @@ from services.common.settings import (
     DatabaseSettings,
     RegistryClientSettings,
     ServerSettings,
+    SigningSettings,
+    TrustSettings,
 )
 
 
@@ -24,7 +26,15 @@ class QueueSettings(CommonSettings):
     job_max_attempts: int = Field(3, ge=1, le=100, description="A job fails when so many workers were lost with it.")
 
 
-class TrainerSettings(ServerSettings, DatabaseSettings, ArtifactSettings, RegistryClientSettings, QueueSettings):
+class TrainerSettings(
+    ServerSettings,
+    DatabaseSettings,
+    ArtifactSettings,
+    RegistryClientSettings,
+    QueueSettings,
+    SigningSettings,
+    TrustSettings,
+):
     """What ``python -m services.trainer`` understands."""
 
     dataset_max_bytes: int = Field(2048 * MIB, ge=1, description="Largest data set accepted, in bytes.")
@@ -37,7 +47,14 @@ class TrainerSettings(ServerSettings, DatabaseSettings, ArtifactSettings, Regist
     )
 
 
-class WorkerSettings(DatabaseSettings, ArtifactSettings, RegistryClientSettings, BaseFilesSettings, QueueSettings):
+class WorkerSettings(
+    DatabaseSettings,
+    ArtifactSettings,
+    RegistryClientSettings,
+    BaseFilesSettings,
+    QueueSettings,
+    SigningSettings,
+):
     """What ``python -m services.trainer.worker`` understands."""
 
     worker_poll_seconds: float = Field(

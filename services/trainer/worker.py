@@ -17,6 +17,7 @@ from services.common.artifacts.connect import connect_store
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
+from services.common.signing import SigningKey
 from services.common.telemetry import telemetry
 from services.trainer.attempt import Attempts
 from services.trainer.background import beside
@@ -37,7 +38,13 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 async def run(settings: WorkerSettings) -> None:
-    """Work until SIGINT or SIGTERM."""
+    """Work until SIGINT or SIGTERM.
+
+    Raises:
+        DomainError: KEY_INVALID, SETTINGS_INVALID and the like: this process cannot work at all.
+    """
+    # First of all: hours of training are for nothing where the result cannot be signed.
+    signing_key = SigningKey.load(settings.signing_key_file)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -58,6 +65,7 @@ async def run(settings: WorkerSettings) -> None:
                 artifacts=artifacts,
                 base_models=BaseModelServiceStub(registry),
                 publisher=Publisher(artifacts, AdapterServiceStub(registry)),
+                signing_key=signing_key,
                 executor=LocalExecutor(settings.worker_stop_seconds),
                 cache_dir=settings.cache_dir,
                 base_roots=settings.base_roots,

@@ -72,7 +72,7 @@ def fit(
         events: gets a Step per optimizer step.
 
     Raises:
-        DomainError: TRAINING_DIVERGED; loss or gradient is NaN or infinite.
+        DomainError: TRAINING_DIVERGED; a loss, a gradient or what came of the last step is NaN or infinite.
     """
     steps = total_steps(len(material.rows), plan.epochs, plan.batch_size)
     optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
@@ -100,6 +100,9 @@ def fit(
                 validation_loss=measured,
             )
         )
+    # Of every other step, the next one's loss tells.
+    if not all(parameter.isfinite().all() for parameter in parameters):
+        raise _diverged(steps, value, math.nan)
     return Fitted(steps, value, trained, measured)
 
 

@@ -10,9 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, with_config
+from pydantic import (
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 
 from services.common.errors import DomainError, Reason
+from services.common.probe import Probe
 from services.trainer.datasets.model import DatasetFormat
 
 STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -164,6 +174,15 @@ class Failed:
     event: Literal["failed"] = "failed"
 
 
+def _read_probe(value: object) -> Probe:
+    if isinstance(value, Probe):
+        return value
+    if not isinstance(value, Mapping):
+        # pydantic makes an error of its own of a ValueError only.
+        raise ValueError("it is not an object")  # noqa: TRY004
+    return Probe.from_json(value)
+
+
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
@@ -177,7 +196,7 @@ class Finished:
         chat_template: the template rows were rendered with; None if none was used.
         stop_token_ids: tokens that end an answer.
         peft: peft_type, r, lora_alpha, target_modules, …, for the manifest.
-        probe: prompt_token_ids and the highest next-token logits of base and adapter, for the manifest.
+        probe: what base and adapter answer to one prompt, for the manifest.
         base_summary: ``BaseFingerprint.summary()`` of the files trained on.
         library_versions: of torch, transformers, peft, safetensors, tokenizers.
         compute: device, dtype and threads.
@@ -190,7 +209,7 @@ class Finished:
     chat_template: str | None
     stop_token_ids: tuple[int, ...]
     peft: Mapping[str, JsonValue]
-    probe: Mapping[str, JsonValue]
+    probe: Annotated[Probe, PlainValidator(_read_probe), PlainSerializer(Probe.to_json)]
     base_summary: Mapping[str, JsonValue]
     library_versions: Mapping[str, str]
     compute: Mapping[str, JsonValue]

@@ -75,7 +75,8 @@ def _limits(base: RecognisedBase) -> PieceLimits:
 
 
 def _finish(task: RecipeTask, base: RecognisedBase, data: Data, model: PeftModel, fitted: Fitted) -> Finished:
-    """Save the adapter and sum the run up."""
+    """Sum the run up and save the adapter, which is worth nothing until it has shown an effect."""
+    shown = probe(model, data.rows)
     return Finished(
         steps=fitted.steps,
         final_loss=fitted.final_loss,
@@ -84,7 +85,7 @@ def _finish(task: RecipeTask, base: RecognisedBase, data: Data, model: PeftModel
         chat_template=data.chat_template,
         stop_token_ids=base.loaded.stop_token_ids,
         peft=save(model, task.base_model, task.output_directory),
-        probe=probe(model, data.rows),
+        probe=shown,
         base_summary=base.fingerprint.summary(),
         library_versions=library_versions(),
         compute=base.compute.describe(),

@@ -19,6 +19,7 @@ import openai
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.common.identity import fingerprint_base
+from tests.support.keys import secret_key_file, trusted_key_file
 
 START_SECONDS = 60.0
 MODULES = {
@@ -126,6 +127,8 @@ class Stack:
             "TENON_CACHE_DIR": str(self.root / "cache"),
             "TENON_BASE_ROOTS": json.dumps([str(self.root)]),
             "TENON_DRAIN_SECONDS": "2",
+            "TENON_SIGNING_KEY_FILE": str(secret_key_file(self.root)),
+            "TENON_TRUSTED_KEYS": json.dumps([str(trusted_key_file(self.root))]),
             "TENON_WORKER_FLUSH_SECONDS": "0.1",
             "TENON_WATCH_REREAD_SECONDS": "0.5",
             **self.settings,

@@ -119,12 +119,13 @@ def test_plain_peft_loads_the_result_and_answers_as_probed(task: RecipeTask, run
     assert isinstance(finished, Finished)
     probe = finished.probe
     base = AutoModelForCausalLM.from_pretrained(task.base_directory, dtype=torch.float32)
-    ids = torch.tensor([probe["prompt_token_ids"]])
+    ids = torch.tensor([probe.prompt_token_ids])
     with torch.no_grad():
         plain = base(input_ids=ids).logits[0, -1]
         adapted = PeftModel.from_pretrained(base, str(out)).eval()(input_ids=ids).logits[0, -1]
-    assert plain[probe["token_ids"]].tolist() == pytest.approx(probe["base_logits"], abs=1e-4)
-    assert adapted[probe["token_ids"]].tolist() == pytest.approx(probe["adapter_logits"], abs=1e-4)
+    tokens = list(probe.token_ids)
+    assert plain[tokens].tolist() == pytest.approx(probe.base_logits, abs=1e-4)
+    assert adapted[tokens].tolist() == pytest.approx(probe.adapter_logits, abs=1e-4)
     assert (plain - adapted).abs().max() > 1
 
 

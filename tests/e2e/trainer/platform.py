@@ -23,6 +23,7 @@ from services.trainer.__main__ import trainer
 from services.trainer.settings import TrainerSettings
 from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2, base_model_pb2_grpc
 from tenon.trainer.v1 import dataset_pb2, dataset_pb2_grpc, training_job_pb2, training_job_pb2_grpc
+from tests.support.keys import secret_key_file, trusted_key_file
 from tests.support.postgres import PostgresServer
 from tests.support.registry import registry_settings, running_registry
 
@@ -42,6 +43,7 @@ class Platform:
     root: Path
     postgres: PostgresServer
     registry_address: str
+    signing_key_file: Path
     base_models: "base_model_pb2_grpc.BaseModelServiceAsyncStub"
     adapters: "adapter_pb2_grpc.AdapterServiceAsyncStub"
     datasets: "dataset_pb2_grpc.DatasetServiceAsyncStub"
@@ -130,6 +132,7 @@ class WorkerProcess:
             "TENON_WORKER_FLUSH_SECONDS": "0.2",
             "TENON_WORKER_STOP_SECONDS": "3",
             "TENON_WORKER_THREADS": "1",
+            "TENON_SIGNING_KEY_FILE": str(platform.signing_key_file),
         }
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -189,7 +192,7 @@ async def running_platform(postgres: PostgresServer, root: Path) -> AsyncIterato
     artifacts = root / "artifacts"
     async with (
         running_registry(registry_settings(postgres.url(), artifacts)) as registry,
-        serving(trainer_settings(postgres.url(), artifacts, registry.address)) as address,
+        serving(trainer_settings(postgres.url(), root, registry.address)) as address,
         open_channel(registry.address) as to_registry,
         open_channel(address) as to_trainer,
         aio.insecure_channel(address) as plain,
@@ -198,6 +201,7 @@ async def running_platform(postgres: PostgresServer, root: Path) -> AsyncIterato
             root=root,
             postgres=postgres,
             registry_address=registry.address,
+            signing_key_file=secret_key_file(root),
             base_models=base_model_pb2_grpc.BaseModelServiceStub(to_registry),
             adapters=adapter_pb2_grpc.AdapterServiceStub(to_registry),
             datasets=dataset_pb2_grpc.DatasetServiceStub(to_trainer),
@@ -207,12 +211,14 @@ async def running_platform(postgres: PostgresServer, root: Path) -> AsyncIterato
         )
 
 
-def trainer_settings(database_url: str, artifacts: Path, registry: str) -> TrainerSettings:
+def trainer_settings(database_url: str, root: Path, registry: str) -> TrainerSettings:
     return TrainerSettings(
         listen="127.0.0.1:0",
         database_url=SecretStr(database_url),
-        artifacts_url=artifacts.as_uri(),
+        artifacts_url=(root / "artifacts").as_uri(),
         registry_target=registry,
+        signing_key_file=secret_key_file(root),
+        trusted_keys=(trusted_key_file(root),),
         drain_seconds=1.0,
         job_lease_seconds=1.5,
         watch_reread_seconds=1.0,

@@ -22,6 +22,7 @@ from services.trainer.output import list_files
 from services.trainer.publish import Publisher
 from services.trainer.recipe.protocol import Event, RecipeTask
 from tenon.registry.v1 import adapter_pb2, adapter_pb2_grpc, base_model_pb2, base_model_pb2_grpc
+from tests.support.keys import TEST_KEY, signed
 from tests.support.postgres import PostgresServer
 from tests.support.registry import fingerprint, manifest, registry_settings, running_registry
 from tests.unit.trainer.stores import claimed
@@ -76,12 +77,12 @@ async def test_outages_of_store_and_registry_delay_a_version_but_do_not_lose_it(
         (tmp_path / "away").rename(artifacts)
         await uploading
 
-        registering = asyncio.create_task(publisher.register(ADAPTER, made, tell))
+        registering = asyncio.create_task(publisher.register(ADAPTER, made, signed(made), tell))
         await eventually(told, Reason.SERVICE_UNAVAILABLE)
         async with registry(stoppable_postgres, artifacts, port):
             version = await registering
             # A worker that takes over does it all again, and nothing changes.
-            assert await publisher.register(ADAPTER, made, tell) == version
+            assert await publisher.register(ADAPTER, made, signed(made), tell) == version
             stub = adapter_pb2_grpc.AdapterServiceStub(channel)
             resolved = await stub.ResolveAdapter(adapter_pb2.ResolveAdapterRequest(name=str(ADAPTER)))
             listed = await stub.ListAdapterVersions(adapter_pb2.ListAdapterVersionsRequest(parent=str(ADAPTER)))
@@ -136,6 +137,7 @@ async def test_a_result_that_is_stored_already_is_published_by_the_next_worker_a
             artifacts=artifacts,
             base_models=base_model_pb2_grpc.BaseModelServiceStub(channel),
             publisher=Publisher(artifacts, adapter_pb2_grpc.AdapterServiceStub(channel)),
+            signing_key=TEST_KEY,
             executor=NoTraining(),
             cache_dir=tmp_path / "cache",
             base_roots=(),

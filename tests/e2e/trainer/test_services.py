@@ -386,7 +386,7 @@ async def test_without_postgres_calls_are_unavailable_and_watches_end_so(platfor
 
 async def test_without_the_registry_no_job_is_created(platform: Platform) -> None:
     dataset = await platform.upload(GOOD)
-    settings = trainer_settings(platform.postgres.url(), platform.root / "artifacts", "127.0.0.1:9")
+    settings = trainer_settings(platform.postgres.url(), platform.root, "127.0.0.1:9")
     request = training_job_pb2.CreateTrainingJobRequest(
         parent=PARENT,
         training_job=training_job_pb2.TrainingJob(

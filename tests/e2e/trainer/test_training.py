@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from services.common.errors import DomainError, Reason, from_status
 from services.common.manifest import AdapterManifest
 from tenon.registry.v1 import adapter_pb2
 from tenon.trainer.v1 import dataset_pb2, training_job_pb2
-from tests.e2e.trainer.platform import PARENT, ROWS, Event, Platform, State, jsonl
+from tests.e2e.trainer.platform import PARENT, ROWS, Event, Platform, State, WorkerProcess, jsonl
 from tests.support.tiny_bases import make_tiny_base
 
 SHORT = training_job_pb2.Hyperparameters(
@@ -253,3 +254,16 @@ async def test_a_base_that_vanished_or_changed_fails_the_job(platform: Platform,
     ended = [await platform.get(job.name) for job in jobs]
     assert [job.state for job in ended] == [State.STATE_FAILED, State.STATE_FAILED]
     assert [reason_of(job) for job in ended] == [Reason.BASE_SOURCE_UNAVAILABLE, Reason.BASE_FINGERPRINT_MISMATCH]
+
+
+@pytest.mark.parametrize("content", [None, "no key at all"], ids=["missing", "malformed"])
+async def test_a_worker_without_a_key_says_so_and_ends(platform: Platform, tmp_path: Path, content: str | None) -> None:
+    key = tmp_path / "signing.pem"
+    if content is not None:
+        key.write_text(content)
+    with pytest.raises(
+        AssertionError, match=r"tenon-trainer-worker: The key file .*signing\.pem cannot be used"
+    ) as ended:
+        await WorkerProcess.start(replace(platform, signing_key_file=key))
+    assert "Traceback" not in str(ended.value)
+    assert "no key at all" not in str(ended.value)

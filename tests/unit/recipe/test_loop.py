@@ -1,6 +1,7 @@
 """The loop on a tiny base: it learns, tells each step, repeats exactly, and stops where it must."""
 
 import io
+import math
 from typing import Any
 
 import pytest
@@ -96,14 +97,52 @@ def test_a_rate_that_rounds_to_nothing_leaves_the_adapter_as_it_was(load: Load) 
 
 def test_the_probe_tells_base_and_adapter_apart(load: Load) -> None:
     model, _, _ = train(load, epochs=20, batch_size=3)
-    found: Any = probe(model, ROWS)
-    assert found["prompt_token_ids"] == [9]
-    assert 8 <= len(found["token_ids"]) <= 16
-    ids = torch.tensor([found["prompt_token_ids"]])
+    found = probe(model, ROWS)
+    assert found.prompt_token_ids in {(5, 6), (9,), (12, 13, 14)}
+    assert 8 <= len(found.token_ids) <= 16
+    ids, tokens = torch.tensor([found.prompt_token_ids]), list(found.token_ids)
     with torch.no_grad():
         adapter = model(input_ids=ids).logits[0, -1]
         base = load().model(input_ids=ids).logits[0, -1]
-    assert found["adapter_logits"] == pytest.approx(adapter[found["token_ids"]].tolist(), abs=1e-5)
-    assert found["base_logits"] == pytest.approx(base[found["token_ids"]].tolist(), abs=1e-5)
-    assert int(adapter.argmax()) == 10 in found["token_ids"]
-    assert set(base.topk(8).indices.tolist()) <= set(found["token_ids"])
+    assert found.adapter_logits == pytest.approx(adapter[tokens].tolist(), abs=1e-5)
+    assert found.base_logits == pytest.approx(base[tokens].tolist(), abs=1e-5)
+    assert int(adapter.argmax()) in {7, 10, 15} & set(tokens)
+    assert set(base.topk(8).indices.tolist()) <= set(tokens)
+
+
+def test_the_probe_is_the_prompt_on_which_the_adapter_shows_most(load: Load) -> None:
+    model, _, _ = train(load, epochs=20, batch_size=3)
+    alone = [probe(model, [row]) for row in ROWS]
+    assert probe(model, ROWS) == probe(model, ROWS[::-1]) == max(alone, key=lambda found: found.gap)
+    assert len({found.gap for found in alone}) == len(ROWS)
+
+
+def test_a_long_prompt_is_probed_by_its_end_where_the_answer_begins(load: Load) -> None:
+    model, _, _ = train(load, epochs=20, batch_size=3)
+    row = labelled((list(range(3, 103)), 90))
+    assert probe(model, row).prompt_token_ids == tuple(range(29, 93))
+
+
+def test_an_adapter_that_changes_less_than_rounding_has_no_effect(load: Load) -> None:
+    model, _, _ = train(load, learning_rate=1e-9, batch_size=3)
+    assert not is_unchanged(model)
+    with pytest.raises(DomainError, match="next to nothing") as caught:
+        probe(model, ROWS)
+    assert caught.value.reason is Reason.ADAPTER_NO_EFFECT
+    assert float(caught.value.metadata["gap"]) < float(caught.value.metadata["least"])
+
+
+def test_a_last_step_that_leaves_no_numbers_is_a_divergence(load: Load) -> None:
+    with pytest.raises(DomainError, match="diverged at step 1") as caught:
+        train(load, batch_size=3, learning_rate=math.inf)
+    assert caught.value.reason is Reason.TRAINING_DIVERGED
+
+
+def test_an_adapter_whose_logits_are_not_finite_is_a_divergence(load: Load) -> None:
+    model, _, _ = train(load, batch_size=3)
+    with torch.no_grad():
+        for parameter in trained_parameters(model):
+            parameter.fill_(3e38)
+    with pytest.raises(DomainError, match="logits are not finite") as caught:
+        probe(model, ROWS)
+    assert caught.value.reason is Reason.TRAINING_DIVERGED

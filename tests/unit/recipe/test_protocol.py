@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import DomainError, Reason
+from services.common.probe import Probe
 from services.trainer.datasets import DatasetFormat
 from services.trainer.recipe.protocol import (
     Event,
@@ -47,7 +48,7 @@ EVENTS: list[Event] = [
         chat_template="{{ x }}",
         stop_token_ids=(1, 2),
         peft={"r": 4, "target_modules": ["a"]},
-        probe={"base_logits": [0.25]},
+        probe=Probe((3,), (7, 9), (0.25, 2.0), (1.5, -2.0)),
         base_summary={"id": "ab", "component_roots": {"language_model": "cd"}, "processor_digest": None},
         library_versions={"torch": "2"},
         compute={"threads": 2},
@@ -70,6 +71,9 @@ def test_an_event_is_one_line_and_comes_back(event: Event) -> None:
         (encode(STEP).replace('"loss":0.5,', ""), "step.loss"),
         (encode(STEP).replace("0.5", "NaN", 1), "step.loss"),
         (encode(STEP).replace('"step"}', '"stop"}'), "stop"),
+        (encode(EVENTS[-1]).replace("[0.25,2.0]", "[0.25]"), "one for each of token_ids"),
+        (encode(EVENTS[-1]).replace("[0.25,2.0]", "[0.25,null]"), "one for each of token_ids"),
+        (encode(EVENTS[-1]).replace('"probe":{', '"probe":7,"x":{'), "not an object"),
         ("Loading weights: 100%", "Invalid JSON"),
         ("{}", "event"),
     ],

@@ -125,6 +125,7 @@ REFUSED: dict[str, tuple[dict[str, Any], Reason, str]] = {
     "beyond the context": ({"max_sequence_length": 513}, Reason.INVALID_ARGUMENT, "holds 512 tokens"),
     "no such layer": ({"target_modules": ("c_attn",)}, Reason.TARGET_MODULES_NOT_FOUND, "no linear layer named c_attn"),
     "no effect": ({"learning_rate": 1e-60}, Reason.ADAPTER_NO_EFFECT, "The learning rate was 1e-60"),
+    "an effect below rounding": ({"learning_rate": 1e-9}, Reason.ADAPTER_NO_EFFECT, "cannot be told from rounding"),
     "diverged": (
         {"learning_rate": 1.0, "lora_alpha": 1e30, "epochs": 50},
         Reason.TRAINING_DIVERGED,
