@@ -111,7 +111,8 @@ def _tokenizer() -> Mapping[str, Any]:
     """A byte-level BPE whose every merge joins two tokens made before it."""
     alphabet = [chr(code) for code in itertools.chain(range(33, 127), range(161, 173), range(174, 324))]
     vocabulary = {letter: number for number, letter in enumerate(alphabet)}
-    tokens, merges, chance = list(alphabet), [], random.Random(0)
+    tokens, chance = list(alphabet), random.Random(0)
+    merges: list[list[str]] = []
     while len(merges) < MERGES:
         # Mostly short parts, as in real vocabularies.
         left, right = (tokens[int(len(tokens) * chance.random() ** 3)] for _ in range(2))
