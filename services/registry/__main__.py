@@ -8,6 +8,7 @@ from services.common.artifacts.store import ArtifactStore
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.server import Service, serve
+from services.common.signing import Trust, TrustStore
 from services.common.telemetry import telemetry
 from services.registry.adapter_servicer import AdapterServicer
 from services.registry.base_model_servicer import BaseModelServicer
@@ -17,7 +18,7 @@ from services.registry.store import RegistryStore
 from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2_grpc
 
 
-def services(store: RegistryStore, artifacts: ArtifactStore) -> list[Service]:
+def services(store: RegistryStore, artifacts: ArtifactStore, trust: Trust) -> list[Service]:
     """Return what the registry serves."""
     return [
         Service(
@@ -27,7 +28,7 @@ def services(store: RegistryStore, artifacts: ArtifactStore) -> list[Service]:
         ),
         Service(
             adapter_pb2_grpc.add_AdapterServiceServicer_to_server,
-            AdapterServicer(store, artifacts),
+            AdapterServicer(store, artifacts, trust),
             "tenon.registry.v1.AdapterService",
         ),
     ]
@@ -36,6 +37,7 @@ def services(store: RegistryStore, artifacts: ArtifactStore) -> list[Service]:
 async def run(settings: RegistrySettings) -> None:
     """Serve until SIGINT or SIGTERM."""
     artifacts = connect_store(settings)
+    trust = TrustStore.open(settings.trusted_keys)
 
     async def check_artifacts() -> None:
         await asyncio.to_thread(artifacts.check)
@@ -44,7 +46,7 @@ async def run(settings: RegistrySettings) -> None:
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
         store = PostgresRegistryStore(database)
         checks = {"database": database.check, "artifacts": check_artifacts}
-        await serve(settings, services(store, artifacts), checks)
+        await serve(settings, services(store, artifacts, trust), checks)
 
 
 def main() -> int:

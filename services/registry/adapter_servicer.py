@@ -12,6 +12,7 @@ from services.common.resource_names import (
     parse_adapter_reference,
 )
 from services.common.rpc.interceptors import Context
+from services.common.signing import Trust
 from services.registry import adapters, aliases, convert, versions
 from services.registry.failures import invalid
 from services.registry.mutation import mutate
@@ -23,10 +24,11 @@ from tenon.registry.v1 import adapter_pb2_grpc
 class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     """Keeps adapters, versions and aliases; status codes as in adapter.proto."""
 
-    def __init__(self, store: RegistryStore, artifacts: ArtifactStore) -> None:
-        """Keep records in one store; look for files in the other."""
+    def __init__(self, store: RegistryStore, artifacts: ArtifactStore, trust: Trust) -> None:
+        """Keep records in one store; look for files in the other; believe what trusted keys signed."""
         self._store = store
         self._artifacts = artifacts
+        self._trust = trust
 
     async def CreateAdapter(self, request: pb.CreateAdapterRequest, _: Context) -> pb.CreateAdapterResponse:
         """See adapter.proto."""
@@ -58,7 +60,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     ) -> pb.CreateAdapterVersionResponse:
         """See adapter.proto."""
         parent = AdapterName.parse(request.parent, "parent")
-        new = await versions.read_manifest(parent, request.manifest)
+        new = await versions.read_manifest(parent, request.manifest, request.envelope, self._trust)
 
         async def create(transaction: RegistryTransaction) -> pb.CreateAdapterVersionResponse:
             version = await versions.create(transaction, new)
@@ -78,6 +80,18 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             return pb.FinalizeAdapterVersionResponse(adapter_version=convert.version(version))
 
         return await mutate(self._store, name.project, request, pb.FinalizeAdapterVersionResponse, make_ready)
+
+    async def RevokeAdapterVersion(
+        self, request: pb.RevokeAdapterVersionRequest, _: Context
+    ) -> pb.RevokeAdapterVersionResponse:
+        """See adapter.proto."""
+        name = AdapterVersionName.parse(request.name)
+
+        async def revoke(transaction: RegistryTransaction) -> pb.RevokeAdapterVersionResponse:
+            version = await versions.revoke(transaction, name, request.reason)
+            return pb.RevokeAdapterVersionResponse(adapter_version=convert.version(version))
+
+        return await mutate(self._store, name.project, request, pb.RevokeAdapterVersionResponse, revoke)
 
     async def GetAdapterVersion(self, request: pb.GetAdapterVersionRequest, _: Context) -> pb.GetAdapterVersionResponse:
         """See adapter.proto."""

@@ -27,7 +27,7 @@ async def move(
 
     Raises:
         DomainError: ADAPTER_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; ALIAS_NOT_FOUND; ADAPTER_VERSION_NOT_READY;
-            ETAG_MISMATCH; INVALID_ARGUMENT: the version is another adapter's.
+            ADAPTER_VERSION_REVOKED; ETAG_MISMATCH; INVALID_ARGUMENT: the version is another adapter's.
     """
     adapter = AdapterName(name.project, name.adapter)
     if AdapterName(target.project, target.adapter) != adapter:
@@ -81,7 +81,8 @@ async def resolve(
     """Find the READY version behind an adapter (its alias `latest`), an alias or a version.
 
     Raises:
-        DomainError: ADAPTER_NOT_FOUND; ALIAS_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; ADAPTER_VERSION_NOT_READY.
+        DomainError: ADAPTER_NOT_FOUND; ALIAS_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; ADAPTER_VERSION_NOT_READY;
+            ADAPTER_VERSION_REVOKED.
     """
     if isinstance(name, AdapterVersionName):
         return await versions.get_ready(transaction, name)

@@ -1,12 +1,16 @@
 """Between the contract's messages and the registry's values."""
 
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import DomainError, Reason
 from services.common.identity import FingerprintSummary
+from services.common.manifest import Provenance
+from services.common.signing import Envelope
+from services.common.signing.envelope import MAX_SIGNATURES
 from services.registry.failures import invalid
 from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel, VersionState, etag
 from services.registry.pages import PageRequest
@@ -16,6 +20,11 @@ from tenon.registry.v1 import base_model_pb2 as base_model_pb
 _STATES: Final = {
     VersionState.PENDING: adapter_pb.AdapterVersion.STATE_PENDING,
     VersionState.READY: adapter_pb.AdapterVersion.STATE_READY,
+    VersionState.REVOKED: adapter_pb.AdapterVersion.STATE_REVOKED,
+}
+_PROVENANCES: Final = {
+    Provenance.WITNESSED: adapter_pb.PROVENANCE_WITNESSED,
+    Provenance.DECLARED: adapter_pb.PROVENANCE_DECLARED,
 }
 
 
@@ -87,7 +96,7 @@ def adapter(model: Adapter) -> adapter_pb.Adapter:
 
 
 def version(model: AdapterVersion) -> adapter_pb.AdapterVersion:
-    """Make the message; without manifest where the model comes from a list."""
+    """Make the message; without manifest and envelope where the model comes from a list."""
     return adapter_pb.AdapterVersion(
         name=str(model.name),
         state=_STATES[model.state],
@@ -100,6 +109,11 @@ def version(model: AdapterVersion) -> adapter_pb.AdapterVersion:
         ],
         create_time=_timestamp(model.create_time),
         ready_time=_timestamp(model.ready_time) if model.ready_time else None,
+        envelope=_envelope(model),
+        provenance=_PROVENANCES[model.provenance],
+        revoke_time=_timestamp(model.revoke_time) if model.revoke_time else None,
+        revoke_reason=model.revoke_reason,
+        signer_key_ids=model.signatures,
     )
 
 
@@ -111,6 +125,14 @@ def alias(model: Alias) -> adapter_pb.Alias:
         update_time=_timestamp(model.update_time),
         etag=etag(model.revision),
     )
+
+
+def _envelope(model: AdapterVersion) -> bytes:
+    if not model.manifest or not model.signatures:
+        return b""
+    # The newest: a version that has outlived many keys must not outgrow what readers of envelopes accept.
+    newest = dict(islice(model.signatures.items(), MAX_SIGNATURES))
+    return Envelope(model.manifest, newest).to_bytes()
 
 
 def _timestamp(moment: datetime) -> Timestamp:

@@ -1,10 +1,12 @@
 """The registry's errors, each worded once."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from services.common.errors import DomainError, Reason, Violation
 from services.common.manifest import ManifestFile
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
+from services.registry.model import AdapterVersion
 
 
 def invalid(field: str, text: str) -> DomainError:
@@ -52,6 +54,17 @@ def version_not_ready(name: AdapterVersionName) -> DomainError:
     """Return the error for a version whose files nobody has confirmed."""
     text = f"{name} is not READY: upload the files its manifest names, then finalize it."
     return DomainError(Reason.ADAPTER_VERSION_NOT_READY, text, {"adapter_version": str(name)})
+
+
+def version_revoked(version: AdapterVersion, revoke_time: datetime) -> DomainError:
+    """Return the error for a version that was withdrawn."""
+    name = version.name
+    text = (
+        f"Version {name.version[:12]} of the adapter {name.adapter} was revoked on "
+        f"{revoke_time.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {version.revoke_reason.removesuffix('.')}. It answers no more. Move the alias that points at it to another "
+        f"version (`tenon adapter alias {name.adapter} ALIAS VERSION`), or ask for another version."
+    )
+    return DomainError(Reason.ADAPTER_VERSION_REVOKED, text, {"adapter_version": str(name)})
 
 
 def alias_not_found(name: AliasName) -> DomainError:

@@ -1,11 +1,11 @@
 """The registry's storage in memory, for tests: one transaction at a time, on a copy that replaces the original."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from services.common.idempotency import MemoryRequestLog, RequestLog
@@ -143,6 +143,8 @@ class MemoryTransaction:
             training_job=new.training_job,
             files=new.files,
             number=self._next(),
+            provenance=new.provenance,
+            signatures=new.signatures,
             create_time=self._now,
             ready_time=None,
         )
@@ -153,10 +155,19 @@ class MemoryTransaction:
         """See `RegistryTransaction.find_version`."""
         return self._tables.versions.get(name)
 
+    async def add_signatures(self, name: AdapterVersionName, signatures: Mapping[str, bytes]) -> AdapterVersion:
+        """See `RegistryTransaction.add_signatures`."""
+        known = self._tables.versions[name].signatures
+        fresh = {key_id: signature for key_id, signature in signatures.items() if key_id not in known}
+        return self._change(name, signatures={**fresh, **known})
+
     async def make_ready(self, name: AdapterVersionName) -> AdapterVersion:
         """See `RegistryTransaction.make_ready`."""
-        self._tables.versions[name] = replace(self._tables.versions[name], ready_time=self._now)
-        return self._tables.versions[name]
+        return self._change(name, ready_time=self._now)
+
+    async def revoke(self, name: AdapterVersionName, reason: str) -> AdapterVersion:
+        """See `RegistryTransaction.revoke`."""
+        return self._change(name, revoke_time=self._now, revoke_reason=reason)
 
     async def list_versions(self, adapter: AdapterName, *, before: int, limit: int) -> Sequence[AdapterVersion]:
         """See `RegistryTransaction.list_versions`."""
@@ -188,6 +199,10 @@ class MemoryTransaction:
             if AdapterName(name.project, name.adapter) == adapter
         ]
         return _above(found, after, limit)
+
+    def _change(self, name: AdapterVersionName, **changes: Any) -> AdapterVersion:
+        self._tables.versions[name] = replace(self._tables.versions[name], **changes)
+        return self._tables.versions[name]
 
     def _next(self) -> int:
         self._tables.counter += 1

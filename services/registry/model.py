@@ -1,19 +1,21 @@
 """What the registry keeps, as frozen values."""
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from services.common.identity import FingerprintSummary
-from services.common.manifest import ManifestFile
+from services.common.manifest import ManifestFile, Provenance
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
 
 
 class VersionState(enum.Enum):
-    """Whether a version can be used. It only ever goes from PENDING to READY."""
+    """Whether a version can be used. It goes from PENDING to READY and from either to REVOKED, and never back."""
 
     PENDING = "PENDING"
     READY = "READY"
+    REVOKED = "REVOKED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class NewVersion:
         trained_on: what that base was.
         training_job: the job that made it, or empty.
         files: what the manifest names.
+        provenance: who vouches for the base that the manifest names.
+        signatures: key id → signature of the manifest, by trusted keys; at least one.
     """
 
     name: AdapterVersionName
@@ -100,11 +104,13 @@ class NewVersion:
     trained_on: FingerprintSummary
     training_job: str
     files: tuple[ManifestFile, ...]
+    provenance: Provenance
+    signatures: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterVersion:
-    """A recorded version; all but its state is immutable.
+    """A recorded version; all but its state is immutable, and signatures are only ever added.
 
     Attributes:
         name: ends in the SHA-256 of the manifest.
@@ -114,8 +120,13 @@ class AdapterVersion:
         training_job: the job that made it, or empty.
         files: what the manifest names.
         number: grows with every version; newer ones have larger ones.
+        provenance: who vouches for the base that the manifest names.
+        signatures: key id → signature of the manifest, newest first; by keys that were trusted when they came. Empty
+            for a version from before there were signatures.
         create_time: when the manifest arrived.
         ready_time: when every file was found in the store; None until then.
+        revoke_time: when it was withdrawn; None if it was not.
+        revoke_reason: why it was withdrawn, for people; empty if it was not.
     """
 
     name: AdapterVersionName
@@ -125,12 +136,18 @@ class AdapterVersion:
     training_job: str
     files: tuple[ManifestFile, ...]
     number: int
+    provenance: Provenance
+    signatures: Mapping[str, bytes]
     create_time: datetime
     ready_time: datetime | None
+    revoke_time: datetime | None = None
+    revoke_reason: str = ""
 
     @property
     def state(self) -> VersionState:
-        """PENDING until `ready_time`."""
+        """PENDING until `ready_time`, and REVOKED from `revoke_time` on."""
+        if self.revoke_time is not None:
+            return VersionState.REVOKED
         return VersionState.PENDING if self.ready_time is None else VersionState.READY
 
 

@@ -11,7 +11,7 @@ from psycopg.types.json import Json
 from services.common.db import Connection, Database, load_queries
 from services.common.idempotency import PostgresRequestLog, RequestLog
 from services.common.identity import FingerprintSummary
-from services.common.manifest import ManifestFile
+from services.common.manifest import ManifestFile, Provenance
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
 from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel, NewBaseModel, NewVersion
 
@@ -99,7 +99,7 @@ class PostgresTransaction:
 
     async def touch_adapter(self, name: AdapterName) -> None:
         """See `RegistryTransaction.touch_adapter`."""
-        await self._connection.execute(self._queries["touch_adapter"], asdict(name))
+        await self._execute("touch_adapter", **asdict(name))
 
     async def list_adapters(self, project: str, *, after: str, limit: int) -> Sequence[Adapter]:
         """See `RegistryTransaction.list_adapters`."""
@@ -107,7 +107,7 @@ class PostgresTransaction:
 
     async def insert_version(self, new: NewVersion) -> AdapterVersion:
         """See `RegistryTransaction.insert_version`."""
-        row = await self._same(
+        await self._execute(
             "insert_version",
             **asdict(new.name),
             manifest=new.manifest,
@@ -115,8 +115,15 @@ class PostgresTransaction:
             base_fingerprint_id=new.trained_on.id,
             training_job=new.training_job,
             files=Json([asdict(file) for file in new.files]),
+            provenance=new.provenance.value,
         )
-        return _version(row)
+        return await self.add_signatures(new.name, new.signatures)
+
+    async def add_signatures(self, name: AdapterVersionName, signatures: Mapping[str, bytes]) -> AdapterVersion:
+        """See `RegistryTransaction.add_signatures`."""
+        key_ids, values = list(signatures), list(signatures.values())
+        await self._execute("insert_signatures", **asdict(name), key_ids=key_ids, signatures=values)
+        return _version(await self._same("find_version", **asdict(name)))
 
     async def find_version(self, name: AdapterVersionName) -> AdapterVersion | None:
         """See `RegistryTransaction.find_version`."""
@@ -125,7 +132,13 @@ class PostgresTransaction:
 
     async def make_ready(self, name: AdapterVersionName) -> AdapterVersion:
         """See `RegistryTransaction.make_ready`."""
-        return _version(await self._same("make_ready", **asdict(name)))
+        await self._execute("make_ready", **asdict(name))
+        return _version(await self._same("find_version", **asdict(name)))
+
+    async def revoke(self, name: AdapterVersionName, reason: str) -> AdapterVersion:
+        """See `RegistryTransaction.revoke`."""
+        await self._execute("insert_revocation", **asdict(name), reason=reason)
+        return _version(await self._same("find_version", **asdict(name)))
 
     async def list_versions(self, adapter: AdapterName, *, before: int, limit: int) -> Sequence[AdapterVersion]:
         """See `RegistryTransaction.list_versions`."""
@@ -143,11 +156,14 @@ class PostgresTransaction:
 
     async def delete_alias(self, name: AliasName) -> None:
         """See `RegistryTransaction.delete_alias`."""
-        await self._connection.execute(self._queries["delete_alias"], asdict(name))
+        await self._execute("delete_alias", **asdict(name))
 
     async def list_aliases(self, adapter: AdapterName, *, after: str, limit: int) -> Sequence[Alias]:
         """See `RegistryTransaction.list_aliases`."""
         return [_alias(row) for row in await self._all("list_aliases", **asdict(adapter), after=after, limit=limit)]
+
+    async def _execute(self, query: str, **parameters: Any) -> None:
+        await self._connection.execute(self._queries[query], parameters)
 
     async def _one(self, query: str, **parameters: Any) -> Row | None:
         cursor = await self._connection.execute(self._queries[query], parameters)
@@ -157,7 +173,7 @@ class PostgresTransaction:
         """Run a statement whose row is there, because the transaction has seen and locked it."""
         row = await self._one(query, **parameters)
         if row is None:
-            raise LookupError(f"{query} changed no row")
+            raise LookupError(f"{query} found no row")
         return row
 
     async def _all(self, query: str, **parameters: Any) -> Sequence[Row]:
@@ -198,8 +214,12 @@ def _version(row: Row) -> AdapterVersion:
         training_job=row["training_job"],
         files=tuple(ManifestFile(**file) for file in row["files"]),
         number=row["number"],
+        provenance=Provenance(row["provenance"]),
+        signatures=dict(zip(row["key_ids"], map(bytes, row["signatures"]), strict=True)),
         create_time=row["create_time"],
         ready_time=row["ready_time"],
+        revoke_time=row["revoke_time"],
+        revoke_reason=row["revoke_reason"] or "",
     )
 
 

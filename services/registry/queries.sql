@@ -70,27 +70,36 @@ LIMIT %(limit)s
 
 -- name: insert_version
 INSERT INTO registry.adapter_versions
-  (project, adapter, version, manifest, base_model, base_fingerprint_id, training_job, files)
+  (project, adapter, version, manifest, base_model, base_fingerprint_id, training_job, files, provenance)
 VALUES
   (%(project)s, %(adapter)s, %(version)s, %(manifest)s, %(base_model)s, %(base_fingerprint_id)s, %(training_job)s,
-   %(files)s)
-RETURNING *
+   %(files)s, %(provenance)s)
+
+-- name: insert_signatures
+-- A key signs once: what it signed before stays.
+INSERT INTO registry.version_signatures (project, adapter, version, key_id, signature)
+SELECT %(project)s, %(adapter)s, %(version)s, key_id, signature
+FROM unnest(%(key_ids)s::text[], %(signatures)s::bytea[]) AS new (key_id, signature)
+ON CONFLICT DO NOTHING
+
+-- name: insert_revocation
+INSERT INTO registry.revocations (project, adapter, version, reason)
+VALUES (%(project)s, %(adapter)s, %(version)s, %(reason)s)
 
 -- name: find_version
-SELECT * FROM registry.adapter_versions
+SELECT * FROM registry.versions
 WHERE project = %(project)s AND adapter = %(adapter)s AND version = %(version)s
 
 -- name: make_ready
 UPDATE registry.adapter_versions
 SET ready_time = clock_timestamp()
 WHERE project = %(project)s AND adapter = %(adapter)s AND version = %(version)s AND ready_time IS NULL
-RETURNING *
 
 -- name: list_versions
 -- Newest first, without manifests. The changes of one adapter take turns, so its numbers appear in their order.
 SELECT project, adapter, version, ''::bytea AS manifest, base_model, base_fingerprint_id, training_job, files, number,
-       create_time, ready_time
-FROM registry.adapter_versions
+       provenance, create_time, ready_time, key_ids, signatures, revoke_time, revoke_reason
+FROM registry.versions
 WHERE project = %(project)s AND adapter = %(adapter)s AND number < %(before)s
 ORDER BY number DESC
 LIMIT %(limit)s

@@ -1,6 +1,6 @@
 """What the registry asks of its storage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -55,8 +55,14 @@ class RegistryTransaction(Protocol):
     async def find_version(self, name: AdapterVersionName) -> AdapterVersion | None:
         """Return a version with its manifest."""
 
+    async def add_signatures(self, name: AdapterVersionName, signatures: Mapping[str, bytes]) -> AdapterVersion:
+        """Add signatures to a version, but none by a key that has signed it already."""
+
     async def make_ready(self, name: AdapterVersionName) -> AdapterVersion:
         """Make a PENDING version READY."""
+
+    async def revoke(self, name: AdapterVersionName, reason: str) -> AdapterVersion:
+        """Withdraw a version that is not withdrawn."""
 
     async def list_versions(self, adapter: AdapterName, *, before: int, limit: int) -> Sequence[AdapterVersion]:
         """Return an adapter's versions, newest first and without manifests, those with a number below `before`."""

@@ -1,6 +1,7 @@
 """Free text and lists from outside: limits, and what a database can keep."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,10 +11,13 @@ from services.registry.failures import invalid
 
 MAX_DISPLAY_NAME: Final = 256
 MAX_DESCRIPTION: Final = 8192
+MAX_REVOKE_REASON: Final = 1000
 MAX_SOURCES: Final = 32
 MAX_SOURCE: Final = 2048
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+# Unicode's categories of control characters, and of separators of lines and paragraphs.
+_NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
 # Bucket names as S3 has them; the prefix is a path without empty, '.' or '..' parts.
 _S3: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/(?!\.{1,2}(?:/|$))[^/\x00-\x20]+)*/?")
 
@@ -29,6 +33,20 @@ def check_text(value: str, field: str, maximum: int) -> str:
     if "\0" in value:
         raise invalid(field, f"{field} holds a NUL character; leave it out.")
     return value
+
+
+def check_line(value: str, field: str, maximum: int) -> str:
+    """Return a line of free text without the spaces around it. It is shown in errors and terminals.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT: it is empty, longer than `maximum` characters, or holds control characters.
+    """
+    line = check_text(value, field, maximum).strip()
+    if any(unicodedata.category(character) in _NOT_IN_A_LINE for character in line):
+        raise invalid(field, f"{field} holds line breaks or other control characters; leave them out.")
+    if not line:
+        raise invalid(field, f"{field} is empty; say it in a few words.")
+    return line
 
 
 def check_sources(sources: Sequence[str]) -> tuple[str, ...]:

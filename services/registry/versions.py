@@ -1,7 +1,7 @@
-"""Versions: recorded by their manifest, READY once every file it names is in the store with that digest."""
+"""Versions: recorded by a signed manifest, READY once every file it names is in the store, until they are revoked."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from services.common.artifacts.store import ArtifactStore
@@ -9,27 +9,29 @@ from services.common.errors import DomainError, Reason
 from services.common.identity import FingerprintSummary, Verdict, compare, mismatch_error
 from services.common.manifest import AdapterManifest, ManifestFile, manifest_digest
 from services.common.resource_names import AdapterName, AdapterVersionName, BaseModelName, TrainingJobName
+from services.common.signing import Trust
 from services.registry import adapters, base_models, failures
 from services.registry.model import AdapterVersion, NewVersion
 from services.registry.pages import Page, PageRequest, read_page
 from services.registry.store import RegistryStore, RegistryTransaction
+from services.registry.texts import MAX_REVOKE_REASON, check_line
 
 # Above every number that Postgres hands out.
 _NEWEST: Final = 2**63 - 1
 
 
-async def read_manifest(parent: AdapterName, manifest: bytes) -> NewVersion:
-    """Read the manifest of a version that arrives.
+async def read_manifest(parent: AdapterName, manifest: bytes, envelope: bytes, trust: Trust) -> NewVersion:
+    """Read the manifest of a version that arrives, and check that a trusted key signed it.
 
     Raises:
-        DomainError: MANIFEST_INVALID.
+        DomainError: MANIFEST_INVALID; SIGNATURE_MISSING; SIGNATURE_INVALID; SIGNATURE_UNTRUSTED.
     """
     # A megabyte of JSON is checked for its canonical form.
-    return await asyncio.to_thread(_new_version, parent, manifest)
+    return await asyncio.to_thread(_new_version, parent, manifest, envelope, trust)
 
 
 async def create(transaction: RegistryTransaction, new: NewVersion) -> AdapterVersion:
-    """Record a version, PENDING; the same manifest again answers with the version as it is.
+    """Record a version, PENDING; the same manifest again adds the signatures that are new and else changes nothing.
 
     Raises:
         DomainError: ADAPTER_NOT_FOUND; BASE_MODEL_NOT_FOUND; BASE_FINGERPRINT_MISMATCH.
@@ -38,7 +40,7 @@ async def create(transaction: RegistryTransaction, new: NewVersion) -> AdapterVe
     await adapters.lock(transaction, adapter)
     existing = await transaction.find_version(new.name)
     if existing is not None:
-        return existing
+        return await _add_signatures(transaction, existing, new.signatures)
     await _check_base(transaction, new)
     version = await transaction.insert_version(new)
     await transaction.touch_adapter(adapter)
@@ -51,11 +53,11 @@ async def check_files(store: RegistryStore, artifacts: ArtifactStore, name: Adap
     It takes as long as reading takes, so no transaction is open meanwhile.
 
     Raises:
-        DomainError: ADAPTER_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; ADAPTER_FILES_MISSING; ARTIFACT_CORRUPT;
-            ARTIFACT_STORE_UNAVAILABLE.
+        DomainError: ADAPTER_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; ADAPTER_VERSION_REVOKED; ADAPTER_FILES_MISSING;
+            ARTIFACT_CORRUPT; ARTIFACT_STORE_UNAVAILABLE.
     """
     async with store.transaction() as transaction:
-        version = await get(transaction, name)
+        version = _not_revoked(await get(transaction, name))
     if version.ready_time is None:
         await asyncio.to_thread(_read_back, artifacts, version)
 
@@ -64,14 +66,32 @@ async def make_ready(transaction: RegistryTransaction, name: AdapterVersionName)
     """Make a version READY whose files were read back; one that is READY already stays as it is.
 
     Raises:
-        DomainError: ADAPTER_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND.
+        DomainError: ADAPTER_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; ADAPTER_VERSION_REVOKED.
     """
     adapter = AdapterName(name.project, name.adapter)
     await adapters.lock(transaction, adapter)
-    version = await _find(transaction, name)
+    version = _not_revoked(await _find(transaction, name))
     if version.ready_time is not None:
         return version
     version = await transaction.make_ready(name)
+    await transaction.touch_adapter(adapter)
+    return version
+
+
+async def revoke(transaction: RegistryTransaction, name: AdapterVersionName, reason: str) -> AdapterVersion:
+    """Withdraw a version for good; one that was withdrawn already keeps its first reason.
+
+    Raises:
+        DomainError: ADAPTER_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; INVALID_ARGUMENT: the reason is empty, too long, or
+            more than a line.
+    """
+    reason = check_line(reason, "reason", MAX_REVOKE_REASON)
+    adapter = AdapterName(name.project, name.adapter)
+    await adapters.lock(transaction, adapter)
+    version = await _find(transaction, name)
+    if version.revoke_time is not None:
+        return version
+    version = await transaction.revoke(name, reason)
     await transaction.touch_adapter(adapter)
     return version
 
@@ -90,9 +110,9 @@ async def get_ready(transaction: RegistryTransaction, name: AdapterVersionName) 
     """Return a version that can be used.
 
     Raises:
-        DomainError: ADAPTER_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; ADAPTER_VERSION_NOT_READY.
+        DomainError: ADAPTER_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; ADAPTER_VERSION_REVOKED; ADAPTER_VERSION_NOT_READY.
     """
-    version = await get(transaction, name)
+    version = _not_revoked(await get(transaction, name))
     if version.ready_time is None:
         raise failures.version_not_ready(name)
     return version
@@ -127,6 +147,21 @@ async def _find(transaction: RegistryTransaction, name: AdapterVersionName) -> A
     return version
 
 
+def _not_revoked(version: AdapterVersion) -> AdapterVersion:
+    if version.revoke_time is not None:
+        raise failures.version_revoked(version, version.revoke_time)
+    return version
+
+
+async def _add_signatures(
+    transaction: RegistryTransaction, version: AdapterVersion, signatures: Mapping[str, bytes]
+) -> AdapterVersion:
+    if signatures.keys() <= version.signatures.keys():
+        return version
+    await transaction.touch_adapter(AdapterName(version.name.project, version.name.adapter))
+    return await transaction.add_signatures(version.name, signatures)
+
+
 def _trained_on(manifest: AdapterManifest) -> FingerprintSummary:
     try:
         return FingerprintSummary.from_summary(manifest.base)
@@ -135,7 +170,7 @@ def _trained_on(manifest: AdapterManifest) -> FingerprintSummary:
         raise DomainError(Reason.MANIFEST_INVALID, text) from error
 
 
-def _new_version(parent: AdapterName, data: bytes) -> NewVersion:
+def _new_version(parent: AdapterName, data: bytes, envelope: bytes, trust: Trust) -> NewVersion:
     manifest = AdapterManifest.from_bytes(data)
     return NewVersion(
         name=AdapterVersionName(parent.project, parent.adapter, manifest_digest(data)),
@@ -144,6 +179,8 @@ def _new_version(parent: AdapterName, data: bytes) -> NewVersion:
         trained_on=_trained_on(manifest),
         training_job=_training_job(manifest),
         files=manifest.files,
+        provenance=manifest.provenance,
+        signatures=trust.valid_signatures(envelope, data),
     )
 
 

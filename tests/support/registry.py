@@ -10,9 +10,11 @@ from services.common.db import migrate_when_reachable, open_database
 from services.common.identity import BaseFingerprint, LinearModule, TensorLeaf
 from services.common.manifest import AdapterManifest, ManifestFile, Provenance
 from services.common.rpc.server import RunningServer, running_server
+from services.common.signing import TrustStore
 from services.registry.__main__ import services
 from services.registry.postgres import MIGRATIONS, SCHEMA, PostgresRegistryStore
 from services.registry.settings import RegistrySettings
+from tests.support.keys import trusted_key_file
 
 
 def digest(text: str) -> str:
@@ -46,13 +48,14 @@ def manifest(
     base_model: str = "baseModels/tiny",
     job: str = "projects/default/trainingJobs/first",
     seed: int = 0,
+    provenance: Provenance = Provenance.WITNESSED,
 ) -> AdapterManifest:
     """Return a manifest; another seed makes another version."""
     return AdapterManifest(
         files=files,
         base_model=base_model,
         base=(base or fingerprint()).summary(),
-        provenance=Provenance.WITNESSED,
+        provenance=provenance,
         peft={"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]},
         chat_template=None,
         stop_token_ids=(2,),
@@ -66,6 +69,7 @@ def registry_settings(database_url: str, artifacts: Path) -> RegistrySettings:
         listen="127.0.0.1:0",
         database_url=database_url,
         artifacts_url=artifacts.as_uri(),
+        trusted_keys=(trusted_key_file(artifacts.parent),),
         drain_seconds=1,
     )
 
@@ -75,6 +79,7 @@ async def running_registry(settings: RegistrySettings) -> AsyncIterator[RunningS
     """Serve the registry in this process, as its composition root puts it together."""
     async with open_database(settings, application_name="tenon-registry") as database:
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
-        parts = services(PostgresRegistryStore(database), connect_store(settings))
+        trust = TrustStore.open(settings.trusted_keys)
+        parts = services(PostgresRegistryStore(database), connect_store(settings), trust)
         async with running_server(settings, parts, {"database": database.check}) as server:
             yield server

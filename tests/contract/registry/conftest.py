@@ -12,7 +12,8 @@ from tests.support.postgres import postgres_server, postgres_url
 __all__ = ["postgres_server", "postgres_url"]
 
 EMPTY = """
-    TRUNCATE registry.base_models, registry.adapters, registry.adapter_versions, registry.aliases, registry.requests
+    TRUNCATE registry.base_models, registry.adapters, registry.adapter_versions, registry.version_signatures,
+             registry.revocations, registry.aliases, registry.requests
 """
 
 

@@ -9,11 +9,13 @@ from services.common.artifacts.names import blob_key
 from services.common.errors import DomainError, Reason
 from services.common.paging import encode_page_token
 from services.common.resource_names import AdapterName, AdapterVersionName
+from services.common.signing import sign
 from services.registry import versions
 from services.registry.model import AdapterVersion, VersionState
 from services.registry.pages import PageRequest
 from services.registry.store import RegistryStore
-from tests.contract.registry.samples import WUKONG, add_adapter, add_base, add_version, get_adapter
+from tests.contract.registry.samples import WUKONG, add_adapter, add_base, add_version, get_adapter, read
+from tests.support.keys import TEST_KEY, TEST_TRUST
 from tests.support.registry import file_of, fingerprint, manifest
 
 CONTENT = b'{"r": 8}'
@@ -34,14 +36,14 @@ async def finalize(store: RegistryStore, artifacts: FileSystemStore, name: Adapt
 async def pending(store: RegistryStore) -> AdapterVersion:
     await add_base(store)
     await add_adapter(store)
-    new = await versions.read_manifest(WUKONG, manifest(FILES).to_bytes())
+    new = await read(manifest(FILES))
     async with store.transaction() as transaction:
         return await versions.create(transaction, new)
 
 
 async def create_reason(store: RegistryStore, data: bytes, adapter: AdapterName = WUKONG) -> DomainError:
     async def create() -> None:
-        new = await versions.read_manifest(adapter, data)
+        new = await versions.read_manifest(adapter, data, sign(data, TEST_KEY).to_bytes(), TEST_TRUST)
         async with store.transaction() as transaction:
             await versions.create(transaction, new)
 
@@ -64,7 +66,7 @@ async def test_a_version_is_named_by_its_manifest_and_says_what_it_holds(store: 
 
 async def test_the_same_manifest_is_the_same_version(store: RegistryStore) -> None:
     version = await pending(store)
-    new = await versions.read_manifest(WUKONG, version.manifest)
+    new = await read(manifest(FILES))
 
     async def create() -> AdapterVersion:
         async with store.transaction() as transaction:
@@ -106,7 +108,7 @@ async def test_a_version_of_a_base_registered_with_other_bytes_is_refused(store:
 async def test_provenance_that_names_no_job_is_no_job(store: RegistryStore) -> None:
     await add_base(store)
     await add_adapter(store)
-    new = await versions.read_manifest(WUKONG, manifest(job="made by hand \0").to_bytes())
+    new = await read(manifest(job="made by hand \0"))
     async with store.transaction() as transaction:
         assert (await versions.create(transaction, new)).training_job == ""
 
@@ -173,7 +175,7 @@ async def test_a_manifest_that_is_wrong_about_a_size_never_becomes_ready(
     artifacts.put("default", [CONTENT], max_bytes=100)
     right = file_of("adapter_config.json", CONTENT)
     wrong = replace(right, size=right.size + 1)
-    new = await versions.read_manifest(WUKONG, manifest((wrong,)).to_bytes())
+    new = await read(manifest((wrong,)))
     async with store.transaction() as transaction:
         await versions.create(transaction, new)
     with pytest.raises(DomainError) as caught:

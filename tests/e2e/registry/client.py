@@ -9,10 +9,12 @@ from grpc import aio
 from services.common.errors import DomainError
 from services.common.identity import BaseFingerprint
 from services.common.manifest import AdapterManifest
+from services.common.signing import SigningKey
 from tenon.registry.v1 import adapter_pb2 as pb
 from tenon.registry.v1 import base_model_pb2 as base_pb
 from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceStub
 from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceStub
+from tests.support.keys import TEST_KEY, signed
 from tests.support.registry import fingerprint, manifest
 
 
@@ -54,15 +56,22 @@ class Registry:
     def manifest(self, **facts: object) -> AdapterManifest:
         return manifest(base_model=f"baseModels/{self.base_model_id}", **facts)  # type: ignore[arg-type]  # as manifest() has them
 
-    async def add_version(self, sample: AdapterManifest | None = None, *, request_id: str = "") -> pb.AdapterVersion:
+    async def add_version(
+        self, sample: AdapterManifest | None = None, *, key: SigningKey = TEST_KEY, request_id: str = ""
+    ) -> pb.AdapterVersion:
+        sample = sample or self.manifest()
         request = pb.CreateAdapterVersionRequest(
-            parent=self.adapter, manifest=(sample or self.manifest()).to_bytes(), request_id=request_id
+            parent=self.adapter, manifest=sample.to_bytes(), envelope=signed(sample, key), request_id=request_id
         )
         return (await self.adapters.CreateAdapterVersion(request)).adapter_version
 
     async def finalize(self, name: str, *, request_id: str = "") -> pb.AdapterVersion:
         request = pb.FinalizeAdapterVersionRequest(name=name, request_id=request_id)
         return (await self.adapters.FinalizeAdapterVersion(request)).adapter_version
+
+    async def revoke(self, name: str, reason: str = "it swears", *, request_id: str = "") -> pb.AdapterVersion:
+        request = pb.RevokeAdapterVersionRequest(name=name, reason=reason, request_id=request_id)
+        return (await self.adapters.RevokeAdapterVersion(request)).adapter_version
 
     async def move(
         self, alias: str, version: str, *, etag: str = "", create: bool = True, request_id: str = ""

@@ -17,6 +17,7 @@ import pytest
 from services.common.rpc.channel import open_channel
 from tenon.registry.v1 import base_model_pb2 as pb
 from tests.e2e.registry.client import Registry, failure
+from tests.support.keys import trusted_key_file
 from tests.support.postgres import PostgresServer
 
 COMMAND = (sys.executable, "-m", "services.registry")
@@ -31,6 +32,7 @@ def environment(postgres_server: PostgresServer, tmp_path: Path) -> dict[str, st
         "TENON_LISTEN": "127.0.0.1:0",
         "TENON_DATABASE_URL": postgres_server.create_database(),
         "TENON_ARTIFACTS_URL": (tmp_path / "artifacts").as_uri(),
+        "TENON_TRUSTED_KEYS": json.dumps([str(trusted_key_file(tmp_path))]),
         "TENON_LOG_FORMAT": "json",
     }
 
