@@ -115,6 +115,15 @@ async def test_a_url_that_is_none_is_not_quoted(environment: dict[str, str]) -> 
     assert "hush" not in words
 
 
+@pytest.mark.parametrize("content", [None, "no key"], ids=["missing", "no-key"])
+async def test_a_key_that_is_none_is_named(environment: dict[str, str], tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "mine.pem"
+    if content is not None:
+        file.write_text(content)
+    environment["TENON_TRUSTED_KEYS"] = json.dumps([str(file)])
+    assert str(file) in await last_words(environment)
+
+
 async def test_a_database_of_a_newer_version_is_refused(environment: dict[str, str]) -> None:
     async with started(environment):
         pass

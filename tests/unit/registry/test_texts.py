@@ -1,7 +1,7 @@
 import pytest
 
 from services.common.errors import DomainError, Reason
-from services.registry.texts import check_sources, check_text
+from services.registry.texts import check_line, check_sources, check_text
 
 COMMIT = "a" * 40
 
@@ -67,3 +67,14 @@ def test_text_is_bounded_in_characters() -> None:
         with pytest.raises(DomainError) as caught:
             check_text(wrong, "name", 10)
         assert caught.value.violations[0].field == "name"
+
+
+def test_a_line_is_taken_without_the_spaces_around_it() -> None:
+    assert check_line("  it swears\u3000in 中文 👩‍👧 ", "reason", 100) == "it swears\u3000in 中文 👩‍👧"
+
+
+@pytest.mark.parametrize("value", ["", " \n ", "a\nb", "a\x7fb", "a\x9bb", "a\u2029b", "a\0b", "x" * 11])
+def test_what_is_no_line_is_refused(value: str) -> None:
+    with pytest.raises(DomainError) as caught:
+        check_line(value, "reason", 10)
+    assert caught.value.violations[0].field == "reason"
