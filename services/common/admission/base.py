@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from services.common.admission.plan import PlannedCopy
+from services.common.admission.plan import BLOCK_BYTES, ByteRanges
 from services.common.identity import BaseFingerprint, TensorEntry, TensorLeaf
 from services.common.identity.contents import CHUNK_BYTES
 from services.common.identity.merkle import LEAF_PREFIX, tree_hash
@@ -15,33 +15,38 @@ __all__ = ["biased_modules", "is_copy"]
 
 HALVES: Final = frozenset({"BF16", "F16"})
 """Dtypes that training widens to F32 without a loss."""
-BLOCK_BYTES: Final = 1024 * 1024
 
 
 def biased_modules(base: BaseFingerprint) -> frozenset[str]:
     """Names of the modules that have a bias beside their matrix."""
     names = {leaf.name for leaf in base.tensors}
     with_bias = [leaf for leaf in base.tensors if f"{leaf.name.rpartition('.')[0]}.bias" in names]
-    return frozenset(module.name for module in list_modules(base.config, with_bias))
+    return frozenset(module.name for module in list_modules(base.config, with_bias, _bits(base)))
 
 
-def is_copy(data: memoryview, copy: PlannedCopy, base: BaseFingerprint) -> bool:
+def is_copy(data: ByteRanges, module: str, weight: TensorEntry, base: BaseFingerprint) -> bool:
     """Whether a matrix in an adapter's file is the base's own, told by the content digest in the fingerprint.
 
     Args:
         data: the whole file.
-        copy: the matrix.
+        module: that the matrix is for.
+        weight: where it lies in the file.
         base: whose tensors and digests are complete.
     """
-    own = [leaf for leaf in base.tensors if _is_of(base, leaf, copy.module) and leaf.shape == copy.weight.shape]
-    return any(_content(data, copy.weight, leaf.dtype) == leaf.content for leaf in own)
+    own = [leaf for leaf in base.tensors if leaf.shape == weight.shape and _is_of(base, leaf, module)]
+    return any(_content(data, weight, leaf.dtype) == leaf.content for leaf in own)
 
 
 def _is_of(base: BaseFingerprint, leaf: TensorLeaf, module: str) -> bool:
-    return any(found.name == module for found in list_modules(base.config, [leaf]))
+    return any(found.name == module for found in list_modules(base.config, [leaf], _bits(base)))
 
 
-def _content(data: memoryview, entry: TensorEntry, dtype: str) -> str | None:
+def _bits(base: BaseFingerprint) -> int | None:
+    bits = (base.quantization or {}).get("bits")
+    return bits if isinstance(bits, int) else None
+
+
+def _content(data: ByteRanges, entry: TensorEntry, dtype: str) -> str | None:
     """The content digest that a tensor has as the base would store it; None where that would change a value."""
     if entry.dtype != dtype and (entry.dtype != "F32" or dtype not in HALVES):
         return None
@@ -60,7 +65,7 @@ def _content(data: memoryview, entry: TensorEntry, dtype: str) -> str | None:
     return tree_hash(leaves).hex()
 
 
-def _narrowed(block: memoryview, dtype: str) -> bytes | None:
+def _narrowed(block: bytes | memoryview, dtype: str) -> bytes | None:
     """Single precision in half the bytes, bit for bit; None where it does not fit."""
     if dtype == "BF16":
         words = np.frombuffer(block, "<u4")

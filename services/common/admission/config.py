@@ -36,7 +36,6 @@ HARMLESS: Final[Mapping[str, str]] = {
     "base_model_name_or_path": "a name; the fingerprint decides",
     "corda_config": "how training began, and only where init_lora_weights says so",
     "eva_config": "how training began, and only where init_lora_weights says so",
-    "fan_in_fan_out": "how the base stores its weights, which the base says itself; A and B are always stored alike",
     "inference_mode": "whether PEFT freezes the weights",
     "loftq_config": "how training began, and only where init_lora_weights says so",
     "lora_dropout": "only while training",

@@ -31,6 +31,7 @@ class AdapterConfig:
         modules_to_save: endings of the names of modules that the adapter replaces as a whole.
         rank_pattern: other ranks, by pattern of module name; the first that matches counts.
         alpha_pattern: other alphas, likewise.
+        fan_in_fan_out: how the base stores its weights; the base says so itself, and A and B are always stored alike.
         use_rslora: whether the scale is divided by the root of the rank (Kalajdzievski, 2023).
         use_dora: whether each module has a magnitude vector (Liu et al., 2024).
         lora_bias: whether each lora_B has a bias.
@@ -45,6 +46,7 @@ class AdapterConfig:
     modules_to_save: Annotated[Names, Field(max_length=256)] | None = None
     rank_pattern: Annotated[Mapping[Name, Rank], Field(max_length=8192)] = field(default_factory=dict)
     alpha_pattern: Annotated[Mapping[Name, Alpha], Field(max_length=8192)] = field(default_factory=dict)
+    fan_in_fan_out: bool = False
     use_rslora: bool = False
     use_dora: bool = False
     lora_bias: bool = False

@@ -2,10 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final, Protocol
 
 from services.common.identity import TensorEntry
 
-__all__ = ["AdapterPlan", "PlannedCopy", "PlannedLayer", "PlannedReplacement"]
+__all__ = ["BLOCK_BYTES", "AdapterPlan", "ByteRanges", "PlannedCopy", "PlannedLayer", "PlannedReplacement"]
+
+BLOCK_BYTES: Final = 1024 * 1024
+"""Bytes of a file that are looked at together."""
+
+
+class ByteRanges(Protocol):
+    """A file's bytes, given out by ranges: ``bytes``, a ``memoryview``, an ``mmap``, an open file."""
+
+    def __getitem__(self, part: slice, /) -> bytes | memoryview:
+        """The bytes of a range."""
 
 
 @dataclass(frozen=True, slots=True)
