@@ -39,6 +39,21 @@ class DataDirectory:
         return self.root / "artifacts"
 
     @property
+    def keys(self) -> Path:
+        """The key that manifests are signed with, and those that are trusted."""
+        return self.root / "keys"
+
+    @property
+    def signing_key(self) -> Path:
+        """The private key."""
+        return self.keys / "signing.pem"
+
+    @property
+    def trusted_keys(self) -> Path:
+        """Public keys, a file for each; one that is added or removed counts at once."""
+        return self.keys / "trusted"
+
+    @property
     def cache(self) -> Path:
         """What can be fetched or computed again."""
         return self.root / "cache"
@@ -116,7 +131,7 @@ def open_data_directory(root: Path) -> DataDirectory:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_format(root)
         directory = DataDirectory(root, _mark(root))
-        for folder in (directory.postgres, directory.artifacts, directory.cache, directory.logs, directory.run):
+        for folder in _folders(directory):
             folder.mkdir(mode=0o700, exist_ok=True)
             _check_access(folder)
     except OSError as error:
@@ -142,6 +157,11 @@ def incompatible(path: Path, what: str) -> DomainError:
         "Nothing in it was changed.",
         {"data_directory": str(path)},
     )
+
+
+def _folders(directory: DataDirectory) -> tuple[Path, ...]:
+    kept = (directory.postgres, directory.artifacts, directory.keys)
+    return (*kept, directory.cache, directory.logs, directory.run)
 
 
 def _check_format(root: Path) -> None:

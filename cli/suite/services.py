@@ -1,6 +1,7 @@
 """The processes of the suite: how each is started, what it is told, and how it shows that it is ready."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.suite.data_directory import DataDirectory
+from cli.suite.keys import SuiteKeys
 from cli.suite.leftovers import MARK_VARIABLE
 from cli.suite.ports import LOOPBACK, Address
 from cli.suite.probes import file_exists, grpc_serves, http_ready
@@ -21,6 +23,9 @@ TRAINER: Final = "trainer"
 WORKER: Final = "trainer-worker"
 INFERENCE: Final = "inference"
 GATEWAY: Final = "gateway"
+
+SIGNING_VARIABLE: Final = "TENON_SIGNING_KEY_FILE"
+TRUST_VARIABLE: Final = "TENON_TRUSTED_KEYS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +52,19 @@ def addresses(gateway: Address, ports: Sequence[int]) -> Addresses:
     return Addresses(gateway, *(Address(LOOPBACK, port) for port in ports))
 
 
-def service_processes(directory: DataDirectory, at: Addresses, database_url: str) -> list[ProcessSpec]:
+def service_processes(directory: DataDirectory, at: Addresses, database_url: str, keys: SuiteKeys) -> list[ProcessSpec]:
     """Describe every process but Postgres, on which they depend by name."""
     environment = _environment(directory, at, database_url)
+    # Who signs gets the private key's path, and nobody else.
+    signing = {SIGNING_VARIABLE: str(keys.signing)}
+    trusting = {**environment, TRUST_VARIABLE: json.dumps([str(path) for path in keys.trusted])}
     stateful, registry = (POSTGRES,), (REGISTRY,)
     # A service comes up without the others and finds them when they are there, so that all can start at the same time.
     return [
-        _grpc_server(REGISTRY, "services.registry", at.registry, environment, depends_on=stateful),
-        _grpc_server(TRAINER, "services.trainer", at.trainer, environment, depends_on=stateful, uses=registry),
-        _worker(directory.run / "worker.ready", environment, depends_on=stateful, uses=registry),
-        _grpc_server(INFERENCE, "services.inference", at.inference, environment, uses=registry),
+        _grpc_server(REGISTRY, "services.registry", at.registry, trusting, depends_on=stateful),
+        _grpc_server(TRAINER, "services.trainer", at.trainer, trusting | signing, depends_on=stateful, uses=registry),
+        _worker(directory.run / "worker.ready", environment | signing, depends_on=stateful, uses=registry),
+        _grpc_server(INFERENCE, "services.inference", at.inference, trusting, uses=registry),
         ProcessSpec(
             name=GATEWAY,
             argv=_python("gateway"),
@@ -109,8 +117,9 @@ def _python(module: str) -> tuple[str, ...]:
 
 
 def _environment(directory: DataDirectory, at: Addresses, database_url: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in {SIGNING_VARIABLE, TRUST_VARIABLE}}
     return {
-        **os.environ,
+        **inherited,
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
         MARK_VARIABLE: directory.mark,

@@ -9,6 +9,7 @@ from typing import Final
 
 from cli.suite.data_directory import DataDirectory, open_data_directory
 from cli.suite.endpoints import published
+from cli.suite.keys import SuiteKeys, prepare_keys
 from cli.suite.leftovers import end_services
 from cli.suite.options import UpOptions
 from cli.suite.ports import claim, free_ports
@@ -21,7 +22,7 @@ __all__ = ["UpOptions", "run_suite"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-Compose = Callable[[DataDirectory, Addresses, str], Sequence[ProcessSpec]]
+Compose = Callable[[DataDirectory, Addresses, str, SuiteKeys], Sequence[ProcessSpec]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ async def run_suite(options: UpOptions, announce: Callable[[str], None], compose
         The command's exit status.
 
     Raises:
-        DomainError: DATA_DIRECTORY_INCOMPATIBLE, DATA_DIRECTORY_UNUSABLE, DATA_DIRECTORY_IN_USE, PORT_IN_USE, or
-            PROCESS_FAILED. Everything that had started is stopped by then.
+        DomainError: DATA_DIRECTORY_INCOMPATIBLE, DATA_DIRECTORY_UNUSABLE, DATA_DIRECTORY_IN_USE, KEY_INVALID,
+            PORT_IN_USE, or PROCESS_FAILED. Everything that had started is stopped by then.
     """
     with _stop_requests() as requests:
         suite = asyncio.create_task(_run(options, announce, compose, requests))
@@ -70,11 +71,12 @@ async def _run(options: UpOptions, announce: Callable[[str], None], compose: Com
     with directory.locked():
         directory.forget_last_run()
         await end_services(directory.mark)
+        keys = prepare_keys(directory, options)
         gateway = claim(options.listen)
         database_port, *service_ports = free_ports(4, but=gateway.port)
         at = addresses(gateway, service_ports)
         async with embedded_postgres(directory, port=database_port, configured_uid=options.postgres_uid) as postgres:
-            specs = [postgres.process(), *compose(directory, at, postgres.url())]
+            specs = [postgres.process(), *compose(directory, at, postgres.url(), keys)]
             async with (
                 running(specs, directory.logs, requests.hurry) as supervisor,
                 published(directory.endpoints, at.as_endpoints()),

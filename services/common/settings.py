@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from services.common.errors import DomainError, Reason
 
@@ -39,6 +39,11 @@ class CommonSettings(BaseSettings):
         except ValidationError as error:
             faults = [f"TENON_{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
             raise DomainError(Reason.SETTINGS_INVALID, "; ".join(faults)) from None
+        except SettingsError as error:
+            # The text has the field's name, quoted, and not the value.
+            field = str(error).partition('"')[2].partition('"')[0]
+            text = f'TENON_{field.upper()}: Input should be JSON, such as ["/first", "/second"]'
+            raise DomainError(Reason.SETTINGS_INVALID, text) from None
 
 
 class ServerSettings(CommonSettings):

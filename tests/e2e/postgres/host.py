@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from cli.suite.data_directory import DataDirectory
+from cli.suite.keys import SuiteKeys
 from cli.suite.process import ProcessSpec
 from cli.suite.services import Addresses
 from cli.suite.up import UpOptions, run_suite
@@ -16,7 +17,7 @@ def announce(line: str) -> None:
     print(line, flush=True)
 
 
-def database_alone(directory: DataDirectory, at: Addresses, database_url: str) -> list[ProcessSpec]:
+def database_alone(directory: DataDirectory, at: Addresses, database_url: str, keys: SuiteKeys) -> list[ProcessSpec]:
     announce(json.dumps({"database_url": database_url, "mark": directory.mark}))
     return []
 

@@ -3,7 +3,7 @@
 import pytest
 
 from services.common.errors import DomainError, Reason
-from services.common.settings import ArtifactSettings, DatabaseSettings, ServerSettings
+from services.common.settings import ArtifactSettings, DatabaseSettings, ServerSettings, TrustSettings
 
 
 def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,6 +20,14 @@ def test_a_wrong_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPa
     with pytest.raises(DomainError) as caught:
         DatabaseSettings.load()
     assert "TENON_DATABASE_POOL_SIZE" in caught.value.message
+    assert "hunter2" not in caught.value.message
+
+
+def test_a_list_that_is_no_json_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENON_TRUSTED_KEYS", "/hunter2")
+    with pytest.raises(DomainError, match="TENON_TRUSTED_KEYS: .*JSON") as caught:
+        TrustSettings.load()
+    assert caught.value.reason is Reason.SETTINGS_INVALID
     assert "hunter2" not in caught.value.message
 
 

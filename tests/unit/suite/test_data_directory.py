@@ -9,7 +9,7 @@ from services.common.errors import DomainError, Reason
 def test_the_layout_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     root = tmp_path / "a" / "data dir"
     open_data_directory(root)
-    assert {path.name for path in root.iterdir()} == {"format", "postgres", "artifacts", "cache", "logs", "run"}
+    assert {path.name for path in root.iterdir()} == {"format", "postgres", "artifacts", "keys", "cache", "logs", "run"}
     assert {path.stat().st_mode & 0o077 for path in (root, *root.iterdir())} == {0}
     assert (root / "format").read_text() == "1\n"
 

@@ -5,10 +5,12 @@ import pytest
 from cli.suite.options import UpOptions
 from services.common.errors import DomainError, Reason
 
+KEYS = ("TENON_SIGNING_KEY_FILE", "TENON_TRUSTED_KEYS")
+
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TENON_DATA_DIR", "TENON_LISTEN", "TENON_POSTGRES_UID", "XDG_DATA_HOME"):
+    for name in ("TENON_DATA_DIR", "TENON_LISTEN", "TENON_POSTGRES_UID", "XDG_DATA_HOME", *KEYS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/home/somebody")
 
@@ -18,6 +20,7 @@ def test_defaults() -> None:
     assert options.data_dir == Path("/home/somebody/.local/share/tenon")
     assert str(options.listen) == "127.0.0.1:8600"
     assert options.postgres_uid == 55432
+    assert (options.signing_key_file, options.trusted_keys) == (None, ())
 
 
 def test_the_environment_goes_before_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +31,15 @@ def test_the_environment_goes_before_the_defaults(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TENON_POSTGRES_UID", "70")
     options = UpOptions.resolve()
     assert (options.data_dir, str(options.listen), options.postgres_uid) == (Path("/data dir"), "127.0.0.1:9000", 70)
+
+
+def test_the_keys_of_the_environment_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TENON_SIGNING_KEY_FILE", "mine.pem")
+    monkeypatch.setenv("TENON_TRUSTED_KEYS", '["/keys", "others"]')
+    options = UpOptions.resolve()
+    assert options.signing_key_file == tmp_path / "mine.pem"
+    assert options.trusted_keys == (Path("/keys"), tmp_path / "others")
 
 
 def test_flags_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,56 @@
+"""DIR/keys: the key that the suite signs manifests with, and the public keys that it trusts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.suite.data_directory import DataDirectory, unusable
+from cli.suite.files import write_atomically
+from cli.suite.options import UpOptions
+from services.common.signing import PublicKey, SigningKey, TrustedKeys, make_key_file
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteKeys:
+    """Where the services find their keys; no key itself.
+
+    Attributes:
+        signing: PEM file of the private key, for those who publish adapters.
+        trusted: PEM files of public keys, and directories of them, for those who check signatures.
+    """
+
+    signing: Path
+    trusted: tuple[Path, ...]
+
+
+def prepare_keys(directory: DataDirectory, options: UpOptions) -> SuiteKeys:
+    """Make the keys that are missing below DIR/keys, and check those that the person has chosen.
+
+    Whatever the suite signs with is trusted by it, and stays trusted when another key takes its place: until its file
+    is removed.
+
+    Raises:
+        DomainError: KEY_INVALID; DATA_DIRECTORY_UNUSABLE.
+    """
+    chosen = options.signing_key_file
+    key = SigningKey.load(chosen) if chosen else make_key_file(directory.signing_key)
+    own = _trust(directory.trusted_keys, key.public)
+    trusted = options.trusted_keys or (directory.trusted_keys,)
+    if key.public.key_id not in TrustedKeys.load(trusted).key_ids:
+        trusted = (*trusted, own)
+    return SuiteKeys(chosen or directory.signing_key, trusted)
+
+
+def _trust(folder: Path, key: PublicKey) -> Path:
+    """Have the public key in a file of the folder."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for file in sorted(folder.glob("*.pem")):
+            if PublicKey.load(file).key_id == key.key_id:
+                return file
+        file = folder / "suite.pem"
+        if file.exists():
+            file = folder / f"suite-{key.key_id[:12]}.pem"
+        write_atomically(file, key.to_pem().decode())
+    except OSError as error:
+        raise unusable(folder, error.strerror or str(error)) from None
+    return file
