@@ -36,8 +36,13 @@ async def _latest(services: Services, name: str) -> adapter_pb2.AdapterVersion |
     try:
         answer = await services.adapters.ResolveAdapter(adapter_pb2.ResolveAdapterRequest(name=name))
     except DomainError as error:
-        if error.reason is Reason.ALIAS_NOT_FOUND:
-            return None
+        match error.reason:
+            case Reason.ALIAS_NOT_FOUND:
+                return None
+            case Reason.ADAPTER_VERSION_REVOKED:
+                # It answers no more, and that is what there is to say of the adapter.
+                request = adapter_pb2.GetAdapterVersionRequest(name=error.metadata["adapter_version"])
+                return (await services.adapters.GetAdapterVersion(request)).adapter_version
         raise
     return answer.adapter_version
 

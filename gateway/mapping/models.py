@@ -1,5 +1,6 @@
 """What can answer, and what is in memory."""
 
+from gateway.mapping.adapters import version_object
 from gateway.mapping.times import rfc3339, unix
 from gateway.names import last_part, public_version
 from gateway.schemas.adapters import Adapter
@@ -14,7 +15,7 @@ def base_as_model(base: base_model_pb2.BaseModel, model_id: str = "") -> Model:
     return Model(
         id=model_id or base_id,
         created=unix(base.create_time),
-        tenon=ModelExtension(kind="base", base_model=base_id, version=None, aliases=[]),
+        tenon=ModelExtension(kind="base", base_model=base_id, version=None, state=None, provenance=None, aliases=[]),
     )
 
 
@@ -27,18 +28,26 @@ def adapter_as_model(adapter: Adapter, message: adapter_pb2.Adapter) -> Model:
             kind="adapter",
             base_model=adapter.base_model,
             version=adapter.latest_version,
+            state=adapter.state,
+            provenance=adapter.provenance,
             aliases=[alias.id for alias in adapter.aliases],
         ),
     )
 
 
-def version_as_model(version: adapter_pb2.AdapterVersion, model_id: str) -> Model:
+def version_as_model(message: adapter_pb2.AdapterVersion, model_id: str) -> Model:
     """Write what an alias or a version stands for, under the id it was asked by."""
+    version = version_object(message)
     return Model(
         id=model_id,
-        created=unix(version.create_time),
+        created=unix(message.create_time),
         tenon=ModelExtension(
-            kind="adapter", base_model=last_part(version.base_model), version=last_part(version.name), aliases=[]
+            kind="adapter",
+            base_model=version.base_model,
+            version=version.id,
+            state=version.state,
+            provenance=version.provenance,
+            aliases=[],
         ),
     )
 

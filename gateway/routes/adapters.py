@@ -8,7 +8,7 @@ from gateway.described import describe, describe_all
 from gateway.mapping.adapters import alias_object, version_object
 from gateway.names import PROJECT, adapter_name, version_name
 from gateway.routes.common import RequestId
-from gateway.schemas.adapters import Adapter, AdapterVersion, Alias, MoveAlias
+from gateway.schemas.adapters import Adapter, AdapterVersion, Alias, MoveAlias, RevokeVersion
 from gateway.schemas.common import Listing, Page
 from gateway.services import ServicesOf
 from services.common.resource_names import AliasName, check_slug
@@ -42,6 +42,16 @@ async def list_versions(
     )
     page = await services.adapters.ListAdapterVersions(request)
     return Listing(data=list(map(version_object, page.adapter_versions)), next_page_token=page.next_page_token)
+
+
+@router.post("/v1/adapters/{adapter_id}/versions/{version}/revoke")
+async def revoke_version(
+    adapter_id: str, version: str, body: RevokeVersion, services: ServicesOf, request_id: RequestId = ""
+) -> AdapterVersion:
+    """Withdraw a version for good: it is listed, and answers no more, whichever alias points at it."""
+    name = version_name(adapter_name(adapter_id, "adapter_id"), version)
+    request = adapter_pb2.RevokeAdapterVersionRequest(name=str(name), reason=body.reason, request_id=request_id)
+    return version_object((await services.adapters.RevokeAdapterVersion(request)).adapter_version)
 
 
 @router.put("/v1/adapters/{adapter_id}/aliases/{alias_id}")

@@ -6,6 +6,11 @@ from pydantic import ConfigDict, Field
 
 from gateway.schemas.common import Accepted, Answered
 
+Provenance = Literal["witnessed", "declared"]
+"""Who vouches for an adapter's base: Tenon, which trained it on that base, or somebody who says so and signed for it."""
+
+VersionState = Literal["pending", "ready", "revoked"]
+
 
 class Alias(Answered):
     """A name that points at a version."""
@@ -25,7 +30,9 @@ class Adapter(Answered):
     display_name: str
     description: str
     base_model: str | None = Field(description="The base of latest_version.")
-    latest_version: str | None = Field(description="What answers for the adapter; null while it has none.")
+    latest_version: str | None = Field(description="What the alias latest points at; null while there is none.")
+    state: VersionState | None = Field(description="State of latest_version: it answers while it is ready.")
+    provenance: Provenance | None = Field(description="Who vouches for the base of latest_version.")
     aliases: list[Alias]
     create_time: str | None
     update_time: str | None
@@ -46,13 +53,25 @@ class AdapterVersion(Answered):
     id: str
     object: Literal["adapter_version"] = "adapter_version"
     adapter: str
-    state: Literal["pending", "ready"]
+    state: VersionState
+    provenance: Provenance
+    signed_by: list[str] = Field(description="Ids of the keys that signed it, newest first.")
     base_model: str
     base_fingerprint_id: str
     training_job: str | None
     files: list[AdapterFile]
     create_time: str | None
     ready_time: str | None
+    revoke_time: str | None
+    revoke_reason: str | None
+
+
+class RevokeVersion(Accepted):
+    """Why a version is withdrawn."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "It was trained on the wrong data."}})
+
+    reason: str = Field(max_length=1000, description="A line for people; it is told to whoever asks for the version.")
 
 
 class MoveAlias(Accepted):

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from gateway.schemas.adapters import Provenance, VersionState
 from gateway.schemas.common import Accepted, Answered
 
 
@@ -13,6 +14,10 @@ class ModelExtension(Answered):
     kind: Literal["base", "adapter"]
     base_model: str | None = Field(description="The base it runs on; null for an adapter without versions.")
     version: str | None = Field(description="The adapter's version; null for a base.")
+    state: VersionState | None = Field(
+        description="State of the version: it answers while it is ready; null for a base."
+    )
+    provenance: Provenance | None = Field(description="Who vouches for the version's base; null for a base.")
     aliases: list[str]
 
 
