@@ -5,7 +5,6 @@ Canonical JSON (RFC 8785). Its SHA-256 is the version's name, so a manifest can 
 
 import enum
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, Final, Self
 import rfc8785
 
 from services.common.errors import DomainError, Reason
+from services.common.identity.canonical import parse_json
 from services.common.probe import Probe
 
 SCHEME: Final = "tenon.adapter/1"
@@ -153,6 +153,11 @@ class AdapterManifest:
         return manifest
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a file of an adapter may have that name: a plain one, which leads nowhere else."""
+    return bool(_PATH.fullmatch(name))
+
+
 def manifest_digest(data: bytes) -> str:
     """The name of the version that a manifest's bytes describe."""
     return hashlib.sha256(data).hexdigest()
@@ -165,11 +170,13 @@ def _require(condition: bool, fault: str) -> None:
 
 def _parse_canonical(data: bytes) -> dict[str, Any]:
     _require(len(data) <= MAX_MANIFEST_BYTES, f"it has {len(data)} bytes; {MAX_MANIFEST_BYTES} are allowed")
+    document = parse_json(data, what="The manifest", limit=MAX_MANIFEST_BYTES, reason=Reason.MANIFEST_INVALID)
     try:
-        document = json.loads(data.decode("utf-8"))
         canonical = rfc8785.dumps(document)
-    except (ValueError, RecursionError, rfc8785.CanonicalizationError):
-        raise DomainError(Reason.MANIFEST_INVALID, "The manifest cannot be used: it is not JSON.") from None
+    except rfc8785.CanonicalizationError:
+        raise DomainError(
+            Reason.MANIFEST_INVALID, "The manifest cannot be used: it holds a number that has no canonical form."
+        ) from None
     _require(isinstance(document, dict), "it is not a JSON object")
     _require(canonical == data, "it is not canonical JSON (RFC 8785), so its digest would not be its name")
     result: dict[str, Any] = document
@@ -188,7 +195,7 @@ def _parse_file(value: object) -> ManifestFile:
     item = _parse_mapping(value, "files")
     _require(set(item) - {"header_sha256"} == {"path", "size", "sha256"}, "a file needs path, size and sha256")
     path, size, sha256, header = item["path"], item["size"], item["sha256"], item.get("header_sha256")
-    _require(isinstance(path, str) and bool(_PATH.fullmatch(path)), f"{path!r} is not a plain file name")
+    _require(isinstance(path, str) and is_file_name(path), f"{path!r} is not a plain file name")
     _require(isinstance(size, int) and not isinstance(size, bool) and size >= 0, f"the size of {path} is {size!r}")
     _require(_is_digest(sha256), f"the sha256 of {path} is not 64 lower-case hex digits")
     _require("header_sha256" not in item or _is_digest(header), f"the header_sha256 of {path} is not a digest")

@@ -1,8 +1,6 @@
 """Signatures of a manifest in a DSSE envelope (https://github.com/secure-systems-lab/dsse, protocol and envelope 1.0)."""
 
 import base64
-import binascii
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import Any, Final, NoReturn, Self
 import rfc8785
 
 from services.common.errors import DomainError, Reason
+from services.common.identity.canonical import parse_json
 from services.common.manifest import MAX_MANIFEST_BYTES
 from services.common.signing.keys import SigningKey
 
@@ -77,10 +76,9 @@ def signed_bytes(payload: bytes) -> bytes:
 def _object(data: bytes) -> Mapping[str, Any]:
     if len(data) > MAX_ENVELOPE_BYTES:
         _refuse(f"it has {len(data)} bytes; {MAX_ENVELOPE_BYTES} are read")
-    try:
-        document = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError):
-        _refuse("it is not JSON")
+    document = parse_json(
+        data, what="The manifest's signature", limit=MAX_ENVELOPE_BYTES, reason=Reason.SIGNATURE_INVALID
+    )
     if not isinstance(document, dict):
         _refuse("it is not a JSON object")
     return document
@@ -103,7 +101,7 @@ def _decoded(value: object, field: str) -> bytes:
         _refuse(f"{field} is no text")
     try:
         return base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii's own for what is ASCII, a plain one for what is not
         _refuse(f"{field} is not base64")
 
 

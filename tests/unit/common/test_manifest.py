@@ -119,6 +119,14 @@ def test_anything_else_is_refused(data: bytes) -> None:
     assert caught.value.reason is Reason.MANIFEST_INVALID
 
 
+@pytest.mark.parametrize("depth", [63, 100, 300, 480, 900, 3000])
+def test_nesting_is_refused_before_anything_runs_out_of_stack(depth: int) -> None:
+    nested = MANIFEST.to_bytes().replace(b'"seed":0', b'"seed":' + b"[" * depth + b"]" * depth)
+    with pytest.raises(DomainError) as caught:
+        AdapterManifest.from_bytes(nested)
+    assert caught.value.reason is Reason.MANIFEST_INVALID
+
+
 @given(
     st.binary(max_size=200)
     | st.recursive(

@@ -107,6 +107,8 @@ SIGNATURE = {"keyid": "0" * 64, "sig": base64.b64encode(bytes(64)).decode()}
         altered(payloadType="application/json"),
         altered(payload=None),
         altered(payload="?"),
+        altered(payload="é"),
+        sign(MANIFEST, ONE).to_bytes().replace(b"{", b'{"payload":"",', 1),
         altered(signatures=None),
         altered(signatures=[]),
         altered(signatures=[SIGNATURE, SIGNATURE]),
