@@ -19,6 +19,7 @@ from services.common.manifest import MAX_MANIFEST_BYTES
 from services.common.signing import MAX_ENVELOPE_BYTES
 
 __all__ = [
+    "CHAT_TEMPLATE_FILE",
     "CONFIG_FILE",
     "ENVELOPE_FILE",
     "MANIFEST_FILE",
@@ -33,6 +34,8 @@ __all__ = [
 
 MANIFEST_FILE: Final = "tenon.manifest.json"
 ENVELOPE_FILE: Final = "tenon.manifest.dsse.json"
+CHAT_TEMPLATE_FILE: Final = "chat_template.jinja"
+"""The template that an adapter was trained with, as trainers save it beside their tokenizer."""
 
 SIGNS: Final = frozenset({CONFIG_FILE, WEIGHTS_FILE, MANIFEST_FILE, "adapter_model.bin"})
 """Any of these, and somebody meant the directory to be an adapter."""
@@ -41,6 +44,7 @@ LIMITS: Final = {
     CONFIG_FILE: MAX_CONFIG_BYTES,
     MANIFEST_FILE: MAX_MANIFEST_BYTES,
     ENVELOPE_FILE: MAX_ENVELOPE_BYTES,
+    CHAT_TEMPLATE_FILE: MAX_MANIFEST_BYTES // 2,
 }
 MAX_NAMES: Final = 4096
 

@@ -40,6 +40,7 @@ class Examination:
 
     manifest: AdapterManifest | None = None
     comparison: Comparison | None = None
+    base_id: str | None = None
 
     def __init__(self, directory: Path, base: BaseFingerprint | Callable[[], BaseFingerprint]) -> None:
         """Open nothing yet.
@@ -95,6 +96,7 @@ class Examination:
         """Compute the base's fingerprint, unless it was given; errors are the base's own."""
         source = self._base_source
         self._fingerprint = source if isinstance(source, BaseFingerprint) else source()
+        self.base_id = self._fingerprint.id
 
     def base(self, base_name: str) -> str:
         """The base is the one the adapter was trained on."""

@@ -4,6 +4,7 @@ An expression that backtracks for ever would stop the whole process. Repeating a
 repetition is what makes backtracking exponential; of the rest, the number of ways to match is counted beforehand.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ MAX_CHARACTERS: Final = 1100
 """A thousand for the expression, and what PEFT puts around it."""
 MAX_REPEATS: Final = 5
 MAX_OPTIONALS: Final = 16
+UNBOUNDED: Final = 2**62
 _SHOWN: Final = 120
 
 _TOKEN: Final = re.compile(
@@ -50,7 +52,8 @@ class Expression:
 
     def steps(self, length: int) -> int:
         """The most ways a backtracking matcher can try on a text of that many characters."""
-        return int(self.choices * (length + 1) ** self.repeats)
+        # Repeats follow one another, so that they share the text out: a matter of where the cuts are.
+        return self.choices * math.comb(length + self.repeats, self.repeats)
 
 
 def compile_expression(stated: str, around: Callable[[str], str] = str) -> Expression:
@@ -87,8 +90,7 @@ def _count(text: str) -> tuple[int, int] | None:
     repeated_group = ("close", "repeat") in pairwise(kinds)
     if None in kinds or repeated_group or repeats > MAX_REPEATS or optionals > MAX_OPTIONALS:
         return None
-    choices = _alternatives(kinds)
-    return None if choices is None else (repeats, choices * 2**optionals)
+    return repeats, _alternatives(kinds) * 2**optionals
 
 
 def _kinds(text: str) -> list[str | None]:
@@ -104,8 +106,8 @@ def _kinds(text: str) -> list[str | None]:
     return kinds
 
 
-def _alternatives(kinds: list[str | None]) -> int | None:
-    """Ways through all groups: the product of their numbers of alternatives; None where parentheses do not pair."""
+def _alternatives(kinds: list[str | None]) -> int:
+    """Ways through all groups: the product of their numbers of alternatives; where parentheses do not pair, too many."""
     choices, groups = 1, [1]
     for kind in kinds:
         if kind == "open":
@@ -115,5 +117,5 @@ def _alternatives(kinds: list[str | None]) -> int | None:
         elif kind == "close":
             choices *= groups.pop()
             if not groups:
-                return None
-    return choices * groups[0] if len(groups) == 1 else None
+                return UNBOUNDED
+    return choices * groups[0] if len(groups) == 1 else UNBOUNDED

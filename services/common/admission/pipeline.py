@@ -66,6 +66,8 @@ class Report:
         checks: every one of ``CHECKS``, in order.
         differences: between the base the adapter was trained on and this one.
         sentence: for a person, in one or a few lines.
+        version: digest of the manifest; None where none was read.
+        base_id: fingerprint id of the base at hand; None where it was not asked for.
     """
 
     verdict: Verdict
@@ -74,6 +76,8 @@ class Report:
     checks: tuple[Check, ...]
     differences: tuple[Difference, ...]
     sentence: str
+    version: str | None = None
+    base_id: str | None = None
 
 
 def verify_adapter(
@@ -136,7 +140,7 @@ class _Run:
                 return self._failed(Verdict.REFUSED, name, error)
             self._checks.append(found if isinstance(found, Check) else Check(name, Outcome.PASS, found))
         self._checks.append(Check("probe", Outcome.SKIPPED, "the base would have to be loaded"))
-        return Report(Verdict.ADMISSIBLE, None, self._provenance, tuple(self._checks), (), self._sentence())
+        return self._report(Verdict.ADMISSIBLE, None, self._sentence())
 
     def unusable(self, name: str, error: DomainError) -> Report:
         """End at a step, through no fault of the adapter's."""
@@ -172,9 +176,20 @@ class _Run:
         self._checks.append(Check(name, Outcome.FAIL, error.message))
         later = CHECKS[len(self._checks) :]
         self._checks += [Check(other, Outcome.SKIPPED, f"{name} failed") for other in later]
-        comparison = self._examination.comparison
-        differences = comparison.differences if comparison is not None else ()
-        return Report(verdict, error.reason, self._provenance, tuple(self._checks), differences, error.message)
+        return self._report(verdict, error.reason, error.message)
+
+    def _report(self, verdict: Verdict, reason: Reason | None, sentence: str) -> Report:
+        found = self._examination
+        return Report(
+            verdict=verdict,
+            reason=reason,
+            provenance=self._provenance,
+            checks=tuple(self._checks),
+            differences=found.comparison.differences if found.comparison is not None else (),
+            sentence=sentence,
+            version=found.manifest.digest if found.manifest is not None else None,
+            base_id=found.base_id,
+        )
 
     @property
     def _provenance(self) -> str:

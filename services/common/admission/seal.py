@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from services.common.admission.config import summarize
+from services.common.admission.directory import CHAT_TEMPLATE_FILE, read_file
 from services.common.admission.examination import Examination
+from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint
 from services.common.manifest import AdapterManifest, Provenance
 
@@ -19,8 +21,8 @@ def make_declared(directory: Path, fingerprint: BaseFingerprint, base_model: str
         base_model: that base's resource name, ``baseModels/…``.
 
     Returns:
-        A manifest of provenance ``declared``: conversations are rendered with the base's own template, and nothing is
-        known of the training.
+        A manifest of provenance ``declared``: conversations are rendered with chat_template.jinja where the directory
+        has one and with the base's own template where not, and nothing is known of the training.
 
     Raises:
         DomainError: whatever speaks against the adapter; MANIFEST_INVALID where ``base_model`` is no such name.
@@ -42,8 +44,20 @@ def make_declared(directory: Path, fingerprint: BaseFingerprint, base_model: str
             base=fingerprint.summary(),
             provenance=Provenance.DECLARED,
             peft=summarize(examination.document),
-            chat_template=None,
+            chat_template=_chat_template(directory),
             stop_token_ids=(),
             training={},
         )
     return AdapterManifest.from_bytes(manifest.to_bytes())
+
+
+def _chat_template(directory: Path) -> str | None:
+    data = read_file(directory, CHAT_TEMPLATE_FILE) or b""
+    try:
+        # An empty one is none: it would render every conversation to nothing.
+        return data.decode() or None
+    except UnicodeDecodeError:
+        raise DomainError(
+            Reason.ADAPTER_CONFIG_INVALID,
+            f"{CHAT_TEMPLATE_FILE} is not UTF-8 text. Restore it, or remove it to use the base's own template.",
+        ) from None
