@@ -11,7 +11,10 @@ from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
 from services.common.rpc.server import Check, Service, serve
+from services.common.signing import SigningKey, TrustStore
 from services.common.telemetry import telemetry
+from services.trainer.adapter_export import AdapterExports
+from services.trainer.adapter_import import AdapterImports
 from services.trainer.background import beside
 from services.trainer.dataset_catalog import DatasetCatalog
 from services.trainer.dataset_servicer import DatasetServicer
@@ -19,13 +22,17 @@ from services.trainer.datasets import Limits
 from services.trainer.job_servicer import TrainingJobServicer
 from services.trainer.jobs import Jobs
 from services.trainer.postgres import MIGRATIONS, SCHEMA, PostgresStore
+from services.trainer.publish import Publisher
 from services.trainer.queue import JobQueue, keep_recovering
+from services.trainer.retry import at_once
 from services.trainer.settings import TrainerSettings
 from services.trainer.store import EVENTS_CHANNEL
+from services.trainer.transfer_servicer import AdapterTransferServicer
 from services.trainer.wakeups import Wakeups, forward_notifications
 from services.trainer.watch import Watcher
+from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceStub
 from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceStub
-from tenon.trainer.v1 import dataset_pb2_grpc, training_job_pb2_grpc
+from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, training_job_pb2_grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,7 @@ class Trainer:
 @asynccontextmanager
 async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
     """Put the trainer together and look after its leases."""
+    signing_key, trust = SigningKey.load(settings.signing_key_file), TrustStore.open(settings.trusted_keys)
     artifacts, wakeups = connect_store(settings), Wakeups()
 
     async def check_artifacts() -> None:
@@ -63,13 +71,28 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
             max_bytes=settings.dataset_max_bytes,
             upload_dir=settings.upload_dir,
         )
-        jobs = Jobs(store, BaseModelServiceStub(registry))
+        base_models, adapters = BaseModelServiceStub(registry), AdapterServiceStub(registry)
+        jobs = Jobs(store, base_models)
+        imports = AdapterImports(
+            base_models=base_models,
+            publisher=Publisher(artifacts, adapters, persist=at_once),
+            signing_key=signing_key,
+            trust=trust,
+            max_bytes=settings.adapter_max_bytes,
+            upload_dir=settings.upload_dir,
+        )
+        exports = AdapterExports(adapters, artifacts)
         watcher = Watcher(store.jobs, wakeups, settings.watch_reread_seconds)
         async with (
             beside(forward_notifications(database, EVENTS_CHANNEL, wakeups)),
             beside(keep_recovering(queue, settings.job_lease_seconds / 3)),
         ):
-            yield Trainer(_services(catalog, jobs, watcher), {"database": database.check, "artifacts": check_artifacts})
+            services = [
+                _dataset_service(DatasetServicer(catalog)),
+                _job_service(TrainingJobServicer(jobs, watcher)),
+                _transfer_service(AdapterTransferServicer(imports, exports)),
+            ]
+            yield Trainer(services, {"database": database.check, "artifacts": check_artifacts})
 
 
 async def run(settings: TrainerSettings) -> None:
@@ -78,19 +101,24 @@ async def run(settings: TrainerSettings) -> None:
         await serve(settings, parts.services, parts.checks)
 
 
-def _services(catalog: DatasetCatalog, jobs: Jobs, watcher: Watcher) -> Sequence[Service]:
-    return [
-        Service(
-            dataset_pb2_grpc.add_DatasetServiceServicer_to_server,
-            DatasetServicer(catalog),
-            "tenon.trainer.v1.DatasetService",
-        ),
-        Service(
-            training_job_pb2_grpc.add_TrainingJobServiceServicer_to_server,
-            TrainingJobServicer(jobs, watcher),
-            "tenon.trainer.v1.TrainingJobService",
-        ),
-    ]
+def _dataset_service(servicer: DatasetServicer) -> Service:
+    return Service(dataset_pb2_grpc.add_DatasetServiceServicer_to_server, servicer, "tenon.trainer.v1.DatasetService")
+
+
+def _job_service(servicer: TrainingJobServicer) -> Service:
+    return Service(
+        training_job_pb2_grpc.add_TrainingJobServiceServicer_to_server,
+        servicer,
+        "tenon.trainer.v1.TrainingJobService",
+    )
+
+
+def _transfer_service(servicer: AdapterTransferServicer) -> Service:
+    return Service(
+        adapter_transfer_pb2_grpc.add_AdapterTransferServiceServicer_to_server,
+        servicer,
+        "tenon.trainer.v1.AdapterTransferService",
+    )
 
 
 def main() -> int:

@@ -1,7 +1,6 @@
 """The use cases of data sets."""
 
 import asyncio
-import hashlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from services.trainer.model import Dataset
 from services.trainer.once import M, Once
 from services.trainer.pages import next_token, read_position
 from services.trainer.store import Store
+from services.trainer.stored import stored_bytes
 from services.trainer.uploads import Upload, check, receive, require_faultless
 
 MAX_DISPLAY_NAME: Final = 255
@@ -107,16 +107,12 @@ class DatasetCatalog:
             DomainError: DATASET_NOT_FOUND; ARTIFACT_CORRUPT.
         """
         dataset = await self.store.datasets.get(name)
-        sha256 = hashlib.sha256()
         try:
-            chunks = await asyncio.to_thread(self.artifacts.read, name.project, dataset.sha256)
-            while chunk := await asyncio.to_thread(next, chunks, b""):
-                sha256.update(chunk)
+            async for chunk in stored_bytes(self.artifacts, name.project, dataset.sha256):
                 yield chunk
         except DomainError as error:
-            raise _lost(name) if error.reason is Reason.ARTIFACT_NOT_FOUND else error from None
-        if sha256.hexdigest() != dataset.sha256:
-            raise _lost(name)
+            lost = error.reason in {Reason.ARTIFACT_NOT_FOUND, Reason.ARTIFACT_CORRUPT}
+            raise _lost(name) if lost else error from None
 
     async def delete(self, name: DatasetName, once: Once[None, M]) -> M:
         """Forget a data set, and its bytes where no other data set of the project has the same.

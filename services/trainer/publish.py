@@ -1,7 +1,6 @@
 """From files and a manifest to a READY version: artifact store first, then the registry. Every step may be repeated."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from services.common.artifacts.store import ArtifactStore
 from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, ProjectName
-from services.trainer.retry import through_outages
+from services.trainer.retry import Persistence, Tell, through_outages
 from tenon.registry.v1 import adapter_pb2, adapter_pb2_grpc
 
 LATEST: Final = "latest"
@@ -20,39 +19,39 @@ LATEST: Final = "latest"
 FINALIZE_SECONDS: Final = 600.0
 """The registry reads every file back."""
 
-Tell = Callable[[DomainError], Awaitable[None]]
-
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Publishes adapter versions; registry or store being down is waited for.
+    """Publishes adapter versions.
 
     Attributes:
         artifacts: where files go.
         adapters: the registry.
+        persist: what to do while registry or store are down; by default, wait.
     """
 
     artifacts: ArtifactStore
     adapters: "adapter_pb2_grpc.AdapterServiceAsyncStub"  # the class exists in the stubs alone
+    persist: Persistence = through_outages
 
-    async def upload(self, project: str, manifest: AdapterManifest, directory: Path, tell: Tell) -> None:
+    async def upload(self, project: str, manifest: AdapterManifest, directory: Path, tell: Tell | None = None) -> None:
         """Put the files of a manifest into the artifact store.
 
         Raises:
-            DomainError: ADAPTER_INVALID: a file changed after it was listed.
+            DomainError: ARTIFACT_CORRUPT: a file changed after it was listed.
         """
         for file in manifest.files:
-            await through_outages(partial(self._put, project, directory / file.path), tell)
+            await self.persist(partial(self._put, project, directory / file.path), tell)
         if not await self.holds(project, manifest):
-            text = "The adapter's files changed while they were published; the job must run again."
-            raise DomainError(Reason.ADAPTER_INVALID, text)
+            text = "The adapter's files changed while they were published. Let nothing write to them, and start again."
+            raise DomainError(Reason.ARTIFACT_CORRUPT, text)
 
     async def holds(self, project: str, manifest: AdapterManifest) -> bool:
         """Whether the artifact store has every file of the manifest."""
-        return all([await through_outages(partial(self._has, project, file.sha256)) for file in manifest.files])
+        return all([await self.persist(partial(self._has, project, file.sha256)) for file in manifest.files])
 
     async def register(
-        self, adapter: AdapterName, manifest: AdapterManifest, envelope: bytes, tell: Tell
+        self, adapter: AdapterName, manifest: AdapterManifest, envelope: bytes, tell: Tell | None = None
     ) -> AdapterVersionName:
         """Make a READY version of files that are in the store, and point ``latest`` at it.
 
@@ -67,14 +66,14 @@ class Publisher:
         """
         data = manifest.to_bytes()
         version = AdapterVersionName(adapter.project, adapter.adapter, manifest.digest)
-        await through_outages(lambda: self._ensure_adapter(adapter), tell)
+        await self.persist(lambda: self._ensure_adapter(adapter), tell)
         create = adapter_pb2.CreateAdapterVersionRequest(parent=str(adapter), manifest=data, envelope=envelope)
-        await through_outages(lambda: self.adapters.CreateAdapterVersion(create), tell)
+        await self.persist(lambda: self.adapters.CreateAdapterVersion(create), tell)
         finalize = adapter_pb2.FinalizeAdapterVersionRequest(name=str(version))
-        await through_outages(lambda: self.adapters.FinalizeAdapterVersion(finalize, timeout=FINALIZE_SECONDS), tell)
+        await self.persist(lambda: self.adapters.FinalizeAdapterVersion(finalize, timeout=FINALIZE_SECONDS), tell)
         alias = adapter_pb2.Alias(name=str(AliasName(adapter.project, adapter.adapter, LATEST)), version=str(version))
         update = adapter_pb2.UpdateAliasRequest(alias=alias, allow_missing=True)
-        await through_outages(lambda: self.adapters.UpdateAlias(update), tell)
+        await self.persist(lambda: self.adapters.UpdateAlias(update), tell)
         return version
 
     async def _put(self, project: str, path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -29,9 +29,27 @@ LONGEST_DELAY: Final = 5.0
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-async def through_outages(
-    call: Callable[[], Awaitable[T]], tell: Callable[[DomainError], Awaitable[None]] | None = None
-) -> T:
+Tell = Callable[[DomainError], Awaitable[None]]
+"""Passes an outage on to whom it concerns."""
+
+
+class Persistence(Protocol):
+    """What becomes of a call that meets an outage: ``through_outages`` or ``at_once``."""
+
+    async def __call__(self, call: Callable[[], Awaitable[T]], tell: Tell | None = None, /) -> T:
+        """Call, and return the answer.
+
+        Raises:
+            DomainError: whatever the call raises and this does not wait for.
+        """
+
+
+async def at_once(call: Callable[[], Awaitable[T]], _tell: Tell | None = None, /) -> T:
+    """Call once: somebody waits for the answer, and an outage is one."""
+    return await call()
+
+
+async def through_outages(call: Callable[[], Awaitable[T]], tell: Tell | None = None, /) -> T:
     """Call until it works, however long that takes, with growing pauses; cancel to give up.
 
     Args:

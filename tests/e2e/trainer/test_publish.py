@@ -106,7 +106,7 @@ async def test_files_that_changed_meanwhile_are_not_published(tmp_path: Path) ->
         publisher = Publisher(FileSystemStore.open(tmp_path / "a"), adapter_pb2_grpc.AdapterServiceStub(channel))
         with pytest.raises(DomainError) as raised:
             await publisher.upload("default", made, directory, tell)
-    assert raised.value.reason is Reason.ADAPTER_INVALID
+    assert raised.value.reason is Reason.ARTIFACT_CORRUPT
 
 
 class NoTraining:
