@@ -1,23 +1,50 @@
 """The ``tenon`` command."""
+# The signatures are click's.
+# ruff: noqa: ARG002
 
+import importlib
+import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import click
 
-from cli.commands.adapter import adapter
-from cli.commands.base import base
-from cli.commands.chat import chat
-from cli.commands.data import data
-from cli.commands.fingerprint import fingerprint
-from cli.commands.job import job
-from cli.commands.train import train
-from cli.commands.up import up
 from cli.output import EXIT_INTERRUPTED, exit_code, print_error
 from services.common.errors import DomainError
 
+COMMANDS: Final[Mapping[str, str]] = {
+    "up": "cli.commands.up",
+    "base": "cli.commands.base",
+    "data": "cli.commands.data",
+    "train": "cli.commands.train",
+    "job": "cli.commands.job",
+    "adapter": "cli.commands.adapter",
+    "chat": "cli.commands.chat",
+    "fingerprint": "cli.commands.fingerprint",
+    "seal": "cli.commands.seal",
+    "verify": "cli.commands.verify",
+}
+"""Each command and the module that holds it under that name."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class LazyGroup(click.Group):
+    """Imports a command when it is asked for, so that none waits for what only another needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -30,19 +57,18 @@ def tenon(context: click.Context, data_dir: Path | None) -> None:
     """Train, register and serve LoRA adapters, each only on the base it was trained on.
 
     `tenon up` starts a suite on this machine; the other commands find it by TENON_URL, else by the data directory,
-    else at http://127.0.0.1:8600.
+    else at http://127.0.0.1:8600. `fingerprint`, `seal` and `verify` need none.
 
     Exit status: 0 done, 1 failed, 2 unusable input, 3 refused, 4 not found, 5 the suite does not answer.
     """
     context.obj = data_dir
 
 
-for command in (up, base, data, train, job, adapter, chat, fingerprint):
-    tenon.add_command(command)
-
-
 def main() -> None:
     """Run the command line; a typed error is one sentence and an exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks is escaped, not a crash; stderr does so by itself.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(tenon(standalone_mode=False))
     except DomainError as error:

@@ -58,8 +58,13 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]
     Console().print(table)
 
 
+def printable(text: str) -> str:
+    """Text that may quote a file of a stranger's, fit for a terminal: control codes are shown, not obeyed."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def print_error(error: DomainError) -> None:
     """Say on stderr what went wrong: the sentence, then the fields at fault."""
-    click.echo(f"Error: {error.message}", err=True)
+    click.echo(f"Error: {printable(error.message)}", err=True)
     for violation in error.violations:
         click.echo(f"  {violation.field}: {violation.description}", err=True)

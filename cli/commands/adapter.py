@@ -1,11 +1,13 @@
-"""``tenon adapter``: what training made."""
+"""``tenon adapter``: what training made, and what became of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from cli.client import Suite, find_suite
+from cli.client import Json, Suite, find_suite
 from cli.output import json_option, print_json, print_table
+from cli.versions import find_version, short
 
 
 @click.group()
@@ -17,12 +19,115 @@ def adapter() -> None:
 @json_option
 @click.pass_obj
 def list_(data_dir: Path | None, as_json: bool) -> None:
-    """List the adapters, with the version that answers for each and its base."""
+    """List the adapters, with the version that answers for each, its base, and who vouches for it."""
     with Suite(find_suite(data_dir)) as suite:
         rows = list(suite.listed("/v1/adapters"))
     if as_json:
         print_json(rows)
         return
-    columns = {"id": "ID", "base_model": "BASE", "latest": "LATEST VERSION", "update_time": "CHANGED"}
-    shown = [{**row, "latest": (row.get("latest_version") or "")[:16]} for row in rows]
+    columns = {
+        "id": "ID",
+        "base_model": "BASE",
+        "provenance": "PROVENANCE",
+        "latest": "LATEST VERSION",
+        "update_time": "CHANGED",
+    }
+    shown = [{**row, "latest": _latest(row)} for row in rows]
     print_table(shown, columns, empty="No adapters yet. Train one: tenon train --base BASE --data FILE --name NAME")
+
+
+@adapter.command("show")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def show(data_dir: Path | None, name: str, as_json: bool) -> None:
+    """Show an adapter with its aliases and its versions, newest first."""
+    with Suite(find_suite(data_dir)) as suite:
+        found = suite.get(f"/v1/adapters/{name}")
+        versions = list(suite.listed(f"/v1/adapters/{name}/versions"))
+    if as_json:
+        print_json({**found, "versions": versions})
+        return
+    for line in filter(None, (found["display_name"], found["description"])):
+        click.echo(line)
+    columns = {
+        "digest": "VERSION",
+        "state": "STATE",
+        "provenance": "PROVENANCE",
+        "base_model": "BASE",
+        "signers": "SIGNED BY",
+        "create_time": "CREATED",
+        "aliases": "ALIASES",
+    }
+    rows = [{**version, **_shown(version, found["aliases"])} for version in versions]
+    print_table(rows, columns, empty=f"{name} has no versions yet.")
+    for version in versions:
+        if version["state"] == "revoked":
+            click.echo(f"{short(version['id'])} was revoked on {version['revoke_time']}: {version['revoke_reason']}")
+
+
+@adapter.command("revoke")
+@click.argument("name")
+@click.option("--version", "version", required=True, help="The version's digest, or its first 8 digits or more.")
+@click.option("--reason", required=True, help="Why, in a line: whoever asks for the version is told.")
+@json_option
+@click.pass_obj
+def revoke(data_dir: Path | None, name: str, version: str, reason: str, as_json: bool) -> None:
+    """Withdraw a version for good: it is listed, and answers no more."""
+    with Suite(find_suite(data_dir)) as suite:
+        digest = find_version(suite, name, version)
+        revoked = suite.post(f"/v1/adapters/{name}/versions/{digest}/revoke", {"reason": reason})
+        found = suite.get(f"/v1/adapters/{name}")
+    if as_json:
+        print_json(revoked)
+        return
+    click.echo(f"Version {short(digest)} of {name} is revoked: {revoked['revoke_reason']}")
+    click.echo(_what_answers_now(found, digest))
+
+
+@adapter.command("alias")
+@click.argument("name")
+@click.argument("alias_id", metavar="ALIAS")
+@click.argument("version")
+@json_option
+@click.pass_obj
+def alias(data_dir: Path | None, name: str, alias_id: str, version: str, as_json: bool) -> None:
+    """Point an alias of an adapter at one of its versions; `latest` is what answers for the adapter itself.
+
+    VERSION is a digest, or its first 8 digits or more.
+    """
+    with Suite(find_suite(data_dir)) as suite:
+        digest = find_version(suite, name, version)
+        moved = suite.put(f"/v1/adapters/{name}/aliases/{alias_id}", {"version": digest})
+    if as_json:
+        print_json(moved)
+    else:
+        click.echo(f"{name}:{alias_id} answers with version {short(digest)} now.")
+
+
+def _latest(row: Json) -> str:
+    version = short(row["latest_version"] or "")
+    return version if row["state"] in {None, "ready"} else f"{version} ({row['state']})"
+
+
+def _shown(version: Json, aliases: Sequence[Json]) -> Json:
+    return {
+        "digest": short(version["id"]),
+        "signers": ", ".join(key_id[:12] for key_id in version["signed_by"]) or "nobody",
+        "aliases": ", ".join(_at(version["id"], aliases)),
+    }
+
+
+def _at(digest: str, aliases: Sequence[Json]) -> list[str]:
+    return [alias["id"] for alias in aliases if alias["version"] == digest]
+
+
+def _what_answers_now(found: Json, revoked: str) -> str:
+    name, stopped = found["id"], _at(revoked, found["aliases"])
+    if stopped:
+        how = f"tenon adapter alias {name} {stopped[0]} VERSION"
+        which = ", ".join(f"{name}:{alias}" for alias in stopped)
+        return f"{which} answers no more. Point it at another version: {how}"
+    if found["state"] == "ready":
+        return f"{name} answers with version {short(found['latest_version'])}, as before."
+    return "No alias pointed at it."

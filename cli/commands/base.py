@@ -2,13 +2,13 @@
 
 import json
 import os
-import re
 from pathlib import Path
 from urllib.parse import quote
 
 import click
 
 from cli.client import Json, Suite, find_suite
+from cli.local_base import slug
 from cli.output import json_option, print_json, print_table
 from cli.suite.options import default_data_dir
 from services.common.bases.sources import fetch_base, pin_source
@@ -118,5 +118,4 @@ def display_name(source: str) -> str:
 
 def default_id(source: str) -> str:
     """A valid id made from the last part of the source: ``hf://Qwen/Qwen2.5-0.5B`` gives ``qwen2.5-0.5b``."""
-    last = display_name(source).rpartition("/")[2].lower()
-    return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._")[:63] or "base"
+    return slug(display_name(source))

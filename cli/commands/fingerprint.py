@@ -5,19 +5,38 @@ from pathlib import Path
 
 import click
 
-from cli.output import json_option
-from services.common.identity import fingerprint_base
+from cli.local_base import fingerprint_of, rehash_option
+from cli.output import exit_code, json_option, print_json
+from services.common.errors import DomainError
+from services.common.identity import BaseFingerprint, open_base
 
 
 @click.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="BASE_DIR", type=click.Path(path_type=Path))
+@click.option("--derived-from", metavar="ID", help="Fingerprint id of the base that this one is declared derived from.")
+@rehash_option
 @json_option
-def fingerprint(directory: Path, as_json: bool) -> None:
-    """Print the fingerprint of the base model in DIRECTORY. Needs no running suite."""
-    result = fingerprint_base(directory)
+def fingerprint(directory: Path, derived_from: str | None, rehash: bool, as_json: bool) -> None:
+    """Print the fingerprint of the base model in BASE_DIR. Needs no running suite.
+
+    With --json, the complete document; of a directory that is no usable base, `verdict` (UNUSABLE), `reason` and
+    `message`.
+    """
+    try:
+        with open_base(directory) as base:
+            result = fingerprint_of(base, rehash=rehash, derived_from=derived_from)
+    except DomainError as error:
+        if not as_json:
+            raise
+        print_json({"verdict": "UNUSABLE", "reason": error.reason.value, "message": error.message})
+        raise SystemExit(exit_code(error)) from None
     if as_json:
-        click.echo(json.dumps(json.loads(result.to_document()), indent=2, ensure_ascii=False))
-        return
+        print_json(json.loads(result.to_document()))
+    else:
+        _print(result)
+
+
+def _print(result: BaseFingerprint) -> None:
     lines = {
         "id": result.id,
         "architecture": result.architecture,
@@ -28,5 +47,7 @@ def fingerprint(directory: Path, as_json: bool) -> None:
         "tokenizer": result.tokenizer_digest or "none",
         "chat template": result.chat_template_digest or "none",
     }
+    if result.derived_from:
+        lines["derived from"] = result.derived_from
     for label, value in lines.items():
         click.echo(f"{label + ':':<15}{value}")

@@ -97,12 +97,12 @@ def make_key_file(path: Path) -> SigningKey:
     Raises:
         DomainError: KEY_INVALID where the file is no key, or cannot be written.
     """
-    if not path.exists():
-        try:
+    try:
+        if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write_new(path, Ed25519PrivateKey.generate())
-        except OSError as error:
-            raise _invalid(path, f"it cannot be written: {error.strerror}") from None
+    except OSError as error:
+        raise _invalid(path, f"it cannot be written: {error.strerror}") from None
     return SigningKey.load(path)
 
 
@@ -133,9 +133,9 @@ def _private_key(data: bytes, path: Path) -> Ed25519PrivateKey:
 
 
 def _read(path: Path) -> bytes:
-    if path.exists() and not path.is_file():
-        raise _invalid(path, "it is not a file")
     try:
+        if path.exists() and not path.is_file():
+            raise _invalid(path, "it is not a file")
         with path.open("rb") as file:
             data = file.read(MAX_KEY_BYTES + 1)
     except OSError as error:
