@@ -167,7 +167,7 @@ class _Planner:
             raise config_invalid(f"it both targets and replaces {some(both)}")
         touched = sorted(self.targeted | self.replaced | self.found.keys())
         if served := [name for name in touched if self.known[name].kind not in SERVED_KINDS]:
-            raise _experts(served)
+            raise _unserved({self.known[name].kind for name in served}, served)
         for option in ("use_dora", "lora_bias"):
             embeddings = [name for name in sorted(self.targeted) if self.known[name].kind == "Embedding"]
             if embeddings and getattr(self.config, option):
@@ -299,6 +299,16 @@ def _check_shape(entry: TensorEntry, shape: tuple[int, ...]) -> None:
 
 def _names(parts: Iterable[tuple[str, Part]]) -> list[str]:
     return sorted(f"{name}.{part}" for name, part in parts)
+
+
+def _unserved(kinds: Collection[str], names: Sequence[str]) -> DomainError:
+    if "Packed" not in kinds:
+        return _experts(names)
+    return not_supported(
+        "packed weights",
+        f"The adapter changes {some(names)}, which the base stores in 4 bits of a form that does not tell its sizes. Use the "
+        "base in the form it had before it was quantized.",
+    )
 
 
 def _experts(names: Sequence[str]) -> DomainError:

@@ -16,7 +16,7 @@ from services.common.identity.trees import TensorLeaf
 
 __all__ = ["KINDS", "LinearModule", "list_modules"]
 
-KINDS: Final = ("Linear", "Conv1D", "Embedding", "Experts", "Router")
+KINDS: Final = ("Linear", "Conv1D", "Embedding", "Experts", "Router", "Packed")
 
 EMBEDDINGS: Final = frozenset({
     "embed_tokens", "wte", "wpe", "embed_in", "word_embeddings", "embed_positions", "position_embedding",
@@ -56,7 +56,8 @@ class LinearModule:
     Attributes:
         name: dotted, as ``named_modules`` of the loaded model has it; of fused experts, the parameter's name.
         kind: ``Linear`` (weight [out, in]), ``Conv1D`` (weight [in, out]), ``Embedding`` (in: rows, out: width),
-            ``Experts`` (one parameter for all experts of a layer; sizes are one expert's), ``Router``.
+            ``Experts`` (one parameter for all experts of a layer; sizes are one expert's), ``Router``, ``Packed`` (a
+            matrix whose sizes its header does not tell, as bitsandbytes stores 4 bits; they are given as 0).
     """
 
     name: str
@@ -75,24 +76,29 @@ def list_modules(
         leaves: the base's tensors.
         bits: of the quantization, where weights are packed into 32-bit words.
     """
-    leaves = tuple(leaves)
-    found = {module.name: module for leaf in leaves for module in _modules_of(config, leaf, bits)}
+    beside = {leaf.name: leaf for leaf in leaves}
+    found = {module.name: module for leaf in beside.values() for module in _modules_of(config, leaf, bits, beside)}
     found = _prefixed(config, found)
     if "lm_head" not in found and ties_output(config) and (tied := _tied_head(found.values())):
         found["lm_head"] = tied
     return tuple(module for _, module in sorted(found.items()))
 
 
-def _modules_of(config: Mapping[str, Any], leaf: TensorLeaf, bits: int | None) -> Iterator[LinearModule]:
+def _modules_of(
+    config: Mapping[str, Any], leaf: TensorLeaf, bits: int | None, beside: Mapping[str, TensorLeaf]
+) -> Iterator[LinearModule]:
     model_type = str(config.get("model_type"))
     if len(leaf.shape) == 3 and _FUSED.match(leaf.name):
         yield _fused_experts(config, leaf)
         return
     stem, _, form = leaf.name.rpartition(".")
-    sizes = _sizes(form, leaf.shape, bits)
+    sizes = _sizes(form, leaf.shape, bits, beside.get(f"{stem}.scales"))
     if sizes is None or not stem:
         return
     name = _renamed(model_type, stem)
+    if f"{leaf.name}.absmax" in beside:
+        yield LinearModule(name, "Packed", 0, 0)
+        return
     out_features, in_features = sizes
     if model_type in FUSED_EXPERT_MODEL_TYPES and (match := _EXPERT.match(name)):
         yield _expert(match, in_features, out_features)
@@ -103,14 +109,19 @@ def _modules_of(config: Mapping[str, Any], leaf: TensorLeaf, bits: int | None) -
     yield LinearModule(name, kind, in_features, out_features)
 
 
-def _sizes(form: str, shape: tuple[int, ...], bits: int | None) -> tuple[int, int] | None:
+def _sizes(form: str, shape: tuple[int, ...], bits: int | None, scales: TensorLeaf | None) -> tuple[int, int] | None:
     """(out, in) of a matrix by the form it is stored in; None where it is none."""
     if len(shape) != 2:
         return None
     if form == "weight":
         return shape[0], shape[1]
-    if form == "qweight" and bits:  # GPTQ packs the input side: [in · bits / 32, out]
-        return shape[1], shape[0] * 32 // bits
+    if form == "qweight" and bits:
+        packed_out = shape[1] * 32 // bits
+        if scales is not None and scales.shape[-1:] == (
+            packed_out,
+        ):  # AWQ packs the output side: [in, out · bits / 32]
+            return packed_out, shape[0]
+        return shape[1], shape[0] * 32 // bits  # GPTQ the input side: [in · bits / 32, out]
     if form == "weight_packed" and bits:  # compressed-tensors packs the input side: [out, in · bits / 32]
         return shape[0], shape[1] * 32 // bits
     return None

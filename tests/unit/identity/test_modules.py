@@ -66,6 +66,22 @@ def test_packed_weights_have_the_sizes_of_what_they_hold() -> None:
     )
 
 
+def test_awq_packs_the_other_side_than_gptq() -> None:
+    awq = [leaf("a.qweight", 128, 3, dtype="I32"), leaf("a.qzeros", 1, 3, dtype="I32"), leaf("a.scales", 1, 24)]
+    gptq = [leaf("a.qweight", 16, 24, dtype="I32"), leaf("a.qzeros", 1, 3, dtype="I32"), leaf("a.scales", 1, 24)]
+    for leaves in (awq, gptq):
+        assert list_modules({"model_type": "x"}, leaves, bits=4) == (LinearModule("a", "Linear", 128, 24),)
+
+
+def test_what_bitsandbytes_packs_has_no_sizes_in_its_header() -> None:
+    state = [leaf("a.weight.absmax", 48), leaf("a.weight.quant_state.bitsandbytes__nf4", 90, dtype="U8")]
+    leaves = [leaf("a.weight", 1536, 1, dtype="U8"), *state, leaf("b.weight", 24, 128)]
+    assert list_modules({"model_type": "x"}, leaves, bits=4) == (
+        LinearModule("a", "Packed", 0, 0),
+        LinearModule("b", "Linear", 128, 24),
+    )
+
+
 def test_norms_and_convolutions_are_no_matrices() -> None:
     leaves = [leaf("norm.weight", 8), leaf("patch.weight", 4, 3, 14, 14)]
     assert list_modules(dict(GPT2_CONFIG), leaves) == ()
