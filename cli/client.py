@@ -53,6 +53,10 @@ class Suite:
         """POST a JSON object and read one back."""
         return self._call("POST", path, json=dict(body or {}))
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Json:
+        """PUT a JSON object and read one back."""
+        return self._call("PUT", path, json=dict(body))
+
     def upload(self, path: str, file: Path, fields: Mapping[str, str]) -> Json:
         """POST a file as a form, streamed from disk."""
         with _opened(file) as stream:

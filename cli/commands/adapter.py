@@ -8,6 +8,15 @@ import click
 from cli.client import Json, Suite, find_suite
 from cli.output import json_option, print_json, print_table
 from cli.versions import find_version, short
+from services.common.resource_names import check_slug
+
+
+def _checked_id(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    # It becomes a part of a path.
+    return check_slug(value, (parameter.name or "").removesuffix("_id"))
+
+
+_adapter_name = click.argument("name", callback=_checked_id)
 
 
 @click.group()
@@ -37,7 +46,7 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
 
 
 @adapter.command("show")
-@click.argument("name")
+@_adapter_name
 @json_option
 @click.pass_obj
 def show(data_dir: Path | None, name: str, as_json: bool) -> None:
@@ -67,7 +76,7 @@ def show(data_dir: Path | None, name: str, as_json: bool) -> None:
 
 
 @adapter.command("revoke")
-@click.argument("name")
+@_adapter_name
 @click.option("--version", "version", required=True, help="The version's digest, or its first 8 digits or more.")
 @click.option("--reason", required=True, help="Why, in a line: whoever asks for the version is told.")
 @json_option
@@ -86,8 +95,8 @@ def revoke(data_dir: Path | None, name: str, version: str, reason: str, as_json:
 
 
 @adapter.command("alias")
-@click.argument("name")
-@click.argument("alias_id", metavar="ALIAS")
+@_adapter_name
+@click.argument("alias_id", metavar="ALIAS", callback=_checked_id)
 @click.argument("version")
 @json_option
 @click.pass_obj
