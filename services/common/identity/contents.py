@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,7 +50,7 @@ def content_digests(
         DomainError: SAFETENSORS_INVALID where a file ends early, BASE_FILES_INCONSISTENT where it changed meanwhile.
     """
     digests: dict[str, str] = {}
-    with ThreadPoolExecutor(threads or default_threads(), thread_name_prefix="fingerprint") as pool:
+    with _pool(threads or default_threads()) as pool:
         for file in files:
             known = cache.get(file.identity, file.header_digest) if cache else None
             if known is None or known.keys() != {entry.name for entry in file.entries}:
@@ -59,6 +60,17 @@ def content_digests(
                     cache.put(file.identity, file.header_digest, known)
             digests |= known
     return digests
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that stop at the next chunk where the caller is interrupted; by itself a pool would first hash the rest."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="fingerprint") as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _hash_file(file: WeightsFile, pool: ThreadPoolExecutor) -> dict[str, str]:
