@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,14 @@ from services.registry import convert as registry_convert
 from services.trainer.__main__ import trainer
 from services.trainer.settings import TrainerSettings
 from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2, base_model_pb2_grpc
-from tenon.trainer.v1 import dataset_pb2, dataset_pb2_grpc, training_job_pb2, training_job_pb2_grpc
+from tenon.trainer.v1 import (
+    adapter_transfer_pb2,
+    adapter_transfer_pb2_grpc,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    training_job_pb2,
+    training_job_pb2_grpc,
+)
 from tests.support.keys import secret_key_file, trusted_key_file
 from tests.support.postgres import PostgresServer
 from tests.support.registry import registry_settings, running_registry
@@ -48,6 +55,7 @@ class Platform:
     adapters: "adapter_pb2_grpc.AdapterServiceAsyncStub"
     datasets: "dataset_pb2_grpc.DatasetServiceAsyncStub"
     jobs: "training_job_pb2_grpc.TrainingJobServiceAsyncStub"
+    transfers: "adapter_transfer_pb2_grpc.AdapterTransferServiceAsyncStub"
     streams: "dataset_pb2_grpc.DatasetServiceAsyncStub"
     watches: "training_job_pb2_grpc.TrainingJobServiceAsyncStub"
 
@@ -89,6 +97,22 @@ class Platform:
     async def events(self, name: str) -> list[Event]:
         """Every event of a job, once it has ended."""
         return [response.event async for response in self.watch(name) if response.HasField("event")]
+
+    @property
+    def uploads(self) -> Path:
+        """Where files lie while they are received."""
+        return self.root / "uploads"
+
+    async def take(self, messages: "AsyncIterator[adapter_transfer_pb2.ImportAdapterRequest]") -> str:
+        """Import an adapter; its version's name."""
+        return (await self.transfers.ImportAdapter(messages, timeout=60)).adapter_version
+
+    async def read_file(self, version: str, path: str) -> bytes:
+        request = adapter_transfer_pb2.ReadAdapterFileRequest(adapter_version=version, path=path)
+        answers = [answer async for answer in self.transfers.ReadAdapterFile(request)]
+        content = b"".join(answer.chunk for answer in answers)
+        assert [answer.size_bytes for answer in answers] == [len(content)] + [0] * (len(answers) - 1)
+        return content
 
     async def first_step(self, name: str, after: int = 0) -> Event:
         """Wait until training is under way."""
@@ -171,6 +195,19 @@ def jsonl(rows: Iterable[object]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
+async def import_messages(
+    directory: Path, adapter: str = "imported", *, parent: str = PARENT, base_model: str = "baseModels/tiny"
+) -> AsyncGenerator[adapter_transfer_pb2.ImportAdapterRequest]:
+    """Every file of a directory, as it lies there."""
+    start = adapter_transfer_pb2.ImportStart(parent=parent, adapter_id=adapter, base_model=base_model)
+    yield adapter_transfer_pb2.ImportAdapterRequest(start=start)
+    for path in sorted(directory.iterdir()):
+        yield adapter_transfer_pb2.ImportAdapterRequest(file=adapter_transfer_pb2.FileStart(path=path.name))
+        content = path.read_bytes()
+        for begin in range(0, len(content), PAYLOAD_LIMIT):
+            yield adapter_transfer_pb2.ImportAdapterRequest(chunk=content[begin : begin + PAYLOAD_LIMIT])
+
+
 async def upload_messages(
     content: bytes, spec: dataset_pb2.DatasetUploadSpec
 ) -> AsyncIterator[dataset_pb2.UploadDatasetRequest]:
@@ -190,6 +227,7 @@ async def serving(settings: TrainerSettings) -> AsyncIterator[str]:
 async def running_platform(postgres: PostgresServer, root: Path) -> AsyncIterator[Platform]:
     """Start registry and trainer; workers are the tests' to start."""
     artifacts = root / "artifacts"
+    (root / "uploads").mkdir()
     async with (
         running_registry(registry_settings(postgres.url(), artifacts)) as registry,
         serving(trainer_settings(postgres.url(), root, registry.address)) as address,
@@ -206,6 +244,7 @@ async def running_platform(postgres: PostgresServer, root: Path) -> AsyncIterato
             adapters=adapter_pb2_grpc.AdapterServiceStub(to_registry),
             datasets=dataset_pb2_grpc.DatasetServiceStub(to_trainer),
             jobs=training_job_pb2_grpc.TrainingJobServiceStub(to_trainer),
+            transfers=adapter_transfer_pb2_grpc.AdapterTransferServiceStub(to_trainer),
             streams=dataset_pb2_grpc.DatasetServiceStub(plain),
             watches=training_job_pb2_grpc.TrainingJobServiceStub(plain),
         )
@@ -223,5 +262,7 @@ def trainer_settings(database_url: str, root: Path, registry: str) -> TrainerSet
         job_lease_seconds=1.5,
         watch_reread_seconds=1.0,
         dataset_max_bytes=MIB,
+        adapter_max_bytes=4 * MIB,
+        upload_dir=root / "uploads",
         dataset_max_row_bytes=64 * 1024,
     )
