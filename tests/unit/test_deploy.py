@@ -86,6 +86,20 @@ def test_targets_and_ports_agree(compose: dict[str, Any], service: str) -> None:
         assert target in {None, f"{service}:{PORTS[service]}"}
 
 
+def test_only_who_signs_sees_the_private_key_and_who_checks_the_public_ones(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    signing = {name for name, service in services.items() if "secrets" in service}
+    trusting = {name for name, service in services.items() if any(":/keys:ro" in v for v in service.get("volumes", ()))}
+    assert signing == {"trainer", "trainer-worker"}
+    assert trusting == {"registry", "trainer", "inference"}
+    for name, service in services.items():
+        environment = service.get("environment", {})
+        assert ("TENON_SIGNING_KEY_FILE" in environment) is (name in signing)
+        assert ("TENON_TRUSTED_KEYS" in environment) is (name in trusting)
+        assert "signing.pem" not in str(service)
+    assert compose["secrets"].keys() == {"signing_key"}
+
+
 def test_only_the_gateway_is_reachable_and_only_from_this_machine(compose: dict[str, Any]) -> None:
     published = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
     assert published == {"gateway": ["127.0.0.1:8600:8600"]}
