@@ -14,14 +14,18 @@ from services.common.errors import DomainError
 from services.common.identity import BaseFingerprint
 from services.common.rpc.channel import open_channel
 from services.common.rpc.server import Service, serve
+from services.common.signing import TrustStore
 from services.common.telemetry import telemetry
 from services.inference.adapter_files import AdapterFiles
 from services.inference.adapters import AdapterPool
+from services.inference.admission import Admission
 from services.inference.bases import BaseFiles, BasePool
 from services.inference.blocking import Blocking
 from services.inference.engine.plain import PlainEngineLoader
 from services.inference.engine.protocol import Engine
 from services.inference.generate import Generator
+from services.inference.model import RegisteredBase
+from services.inference.policy import AdmissionPolicy
 from services.inference.registry import GrpcRegistry, Registry
 from services.inference.resolve import Resolver
 from services.inference.servicer import InferenceServicer
@@ -39,10 +43,16 @@ async def inference(settings: InferenceSettings, registry: Registry, store: Arti
         max_total_bytes=settings.inference_adapter_cache_bytes,
     )
 
+    policy = AdmissionPolicy(
+        TrustStore.open(settings.trusted_keys),
+        admit=settings.inference_admit,
+        allow_derivatives=settings.inference_allow_derivatives,
+    )
     blocking = Blocking(settings.inference_load_threads)
 
-    def adapters(engine: Engine, fingerprint: BaseFingerprint) -> AdapterPool:
-        return AdapterPool(engine, fingerprint, files, blocking=blocking, capacity=settings.inference_idle_adapters)
+    def adapters(engine: Engine, base: RegisteredBase, fingerprint: BaseFingerprint) -> AdapterPool:
+        admission = Admission(engine, base, fingerprint, files, policy=policy, blocking=blocking)
+        return AdapterPool(engine, admission, capacity=settings.inference_idle_adapters)
 
     bases = BasePool(
         BaseFiles(
@@ -62,7 +72,7 @@ async def inference(settings: InferenceSettings, registry: Registry, store: Arti
     try:
         yield Service(
             inference_pb2_grpc.add_InferenceServiceServicer_to_server,
-            InferenceServicer(Generator(Resolver(registry), bases), bases),
+            InferenceServicer(Generator(Resolver(registry, policy), bases), bases),
             "tenon.inference.v1.InferenceService",
         )
     finally:

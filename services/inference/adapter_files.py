@@ -4,10 +4,10 @@ import contextlib
 import os
 from pathlib import Path
 
+from services.common.admission.listed import check_digest
 from services.common.artifacts.store import ArtifactStore
 from services.common.errors import DomainError, Reason
 from services.common.manifest import ManifestFile
-from services.inference.verify import check_digest
 
 
 class AdapterFiles:

@@ -93,7 +93,7 @@ class BasePool:
         self,
         files: BaseFiles,
         engines: EngineLoader,
-        adapters: Callable[[Engine, BaseFingerprint], AdapterPool],
+        adapters: Callable[[Engine, RegisteredBase, BaseFingerprint], AdapterPool],
         *,
         blocking: Blocking,
         budget_bytes: int,
@@ -154,7 +154,7 @@ class BasePool:
                 text = await self._blocking.run(load_text, opened)
                 async with self._building:
                     engine = await self._engines.load(opened, fingerprint)
-            pool = self._adapters(engine, fingerprint)
+            pool = self._adapters(engine, base, fingerprint)
             self._hosted[key] = HostedBase(
                 base, engine, text, pool, engine.size_bytes, datetime.now(UTC), last_used=next(self._clock)
             )

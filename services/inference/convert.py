@@ -6,6 +6,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import DomainError, Reason, Violation
+from services.common.manifest import Provenance
 from services.inference.engine.protocol import FinishReason
 from services.inference.model import (
     Answer,
@@ -21,6 +22,12 @@ from tenon.inference.v1 import inference_pb2 as pb
 _FINISH: Final = {
     FinishReason.STOP: pb.FINISH_REASON_STOP,
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
+}
+
+_PROVENANCE: Final = {
+    None: pb.ADAPTER_PROVENANCE_UNSPECIFIED,
+    Provenance.WITNESSED: pb.ADAPTER_PROVENANCE_WITNESSED,
+    Provenance.DECLARED: pb.ADAPTER_PROVENANCE_DECLARED,
 }
 
 
@@ -107,4 +114,5 @@ def _identity(identity: ModelIdentity) -> pb.ModelIdentity:
         base_model=identity.base_model,
         base_fingerprint_id=identity.base_fingerprint_id,
         adapter_version=identity.adapter_version,
+        adapter_provenance=_PROVENANCE[identity.adapter_provenance],
     )

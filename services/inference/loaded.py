@@ -3,7 +3,7 @@
 from services.common.paging import decode_page_token, encode_page_token, page_limit
 from services.inference.adapters import LoadedAdapter
 from services.inference.bases import BasePool, HostedBase
-from services.inference.model import LoadedModel, ModelIdentity
+from services.inference.model import LoadedModel, Target
 
 _SCOPE = "loadedModels"
 
@@ -11,7 +11,7 @@ _SCOPE = "loadedModels"
 def describe_base(hosted: HostedBase) -> LoadedModel:
     """A base in memory."""
     return LoadedModel(
-        identity=ModelIdentity(hosted.registered.name, hosted.registered.fingerprint_id),
+        identity=Target(hosted.registered).identity,
         applied_tensors=hosted.engine.tensor_count,
         total_tensors=hosted.engine.tensor_count,
         compute=hosted.engine.compute,
@@ -23,9 +23,9 @@ def describe_base(hosted: HostedBase) -> LoadedModel:
 def describe_adapter(hosted: HostedBase, adapter: LoadedAdapter) -> LoadedModel:
     """An adapter in memory, on its base."""
     return LoadedModel(
-        identity=ModelIdentity(hosted.registered.name, hosted.registered.fingerprint_id, str(adapter.version.name)),
+        identity=Target(hosted.registered, adapter.version).identity,
         applied_tensors=adapter.applied_tensors,
-        total_tensors=adapter.total_tensors,
+        total_tensors=adapter.applied_tensors,
         compute=hosted.engine.compute,
         size_bytes=adapter.size_bytes,
         load_time=adapter.load_time,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.common.identity import FingerprintSummary
-from services.common.manifest import AdapterManifest
+from services.common.manifest import AdapterManifest, Provenance
 from services.common.resource_names import AdapterVersionName
 from services.inference.engine.protocol import FinishReason
 
@@ -32,10 +32,19 @@ class RegisteredBase:
 
 @dataclass(frozen=True, slots=True)
 class AdapterVersion:
-    """A READY version whose manifest has the digest that is its name."""
+    """A READY version whose manifest has the digest that is its name.
+
+    Attributes:
+        name: of the version.
+        manifest: what its bytes say.
+        manifest_bytes: as they were signed.
+        envelope: its signatures (DSSE, JSON), or empty.
+    """
 
     name: AdapterVersionName
     manifest: AdapterManifest
+    manifest_bytes: bytes
+    envelope: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +57,10 @@ class Target:
     @property
     def identity(self) -> "ModelIdentity":
         """Which weights answer."""
-        return ModelIdentity(
-            self.base.name, self.base.fingerprint_id, "" if self.adapter is None else str(self.adapter.name)
-        )
+        if self.adapter is None:
+            return ModelIdentity(self.base.name, self.base.fingerprint_id)
+        provenance = self.adapter.manifest.provenance
+        return ModelIdentity(self.base.name, self.base.fingerprint_id, str(self.adapter.name), provenance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +71,13 @@ class ModelIdentity:
         base_model: ``baseModels/{id}``.
         base_fingerprint_id: recomputed from the bytes that were loaded.
         adapter_version: full name, or empty for the base alone.
+        adapter_provenance: who vouches that the adapter was trained on this base; None for the base alone.
     """
 
     base_model: str
     base_fingerprint_id: str
     adapter_version: str = ""
+    adapter_provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +155,7 @@ class LoadedModel:
     Attributes:
         identity: which one.
         applied_tensors: tensors in use.
-        total_tensors: tensors in the files; equal to ``applied_tensors``, or the load had failed.
+        total_tensors: tensors that had to find their place; equal to ``applied_tensors``, or the load had failed.
         compute: how the base is computed.
         size_bytes: memory that it takes.
         load_time: when it was loaded.

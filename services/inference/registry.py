@@ -1,6 +1,7 @@
 """The registry, as this service needs it: an interface, and its implementation over gRPC."""
 
-from typing import Protocol
+from functools import lru_cache
+from typing import Final, Protocol
 
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -11,6 +12,8 @@ from services.common.manifest import AdapterManifest, manifest_digest
 from services.common.resource_names import AdapterVersionName
 from services.inference.model import AdapterVersion, RegisteredBase
 from tenon.registry.v1 import adapter_pb2, adapter_pb2_grpc, base_model_pb2, base_model_pb2_grpc
+
+REMEMBERED_MANIFESTS: Final = 64
 
 _CHECK_SECONDS = 5.0
 
@@ -39,8 +42,9 @@ class Registry(Protocol):
         """Return the READY version behind an adapter, an alias or a version.
 
         Raises:
-            DomainError: ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND, ADAPTER_VERSION_NOT_READY;
-                ARTIFACT_CORRUPT where the manifest does not have the digest that names it.
+            DomainError: ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND, ADAPTER_VERSION_NOT_READY,
+                ADAPTER_VERSION_REVOKED; ARTIFACT_CORRUPT where the manifest does not have the digest that names it;
+                MANIFEST_INVALID.
         """
 
 
@@ -53,6 +57,8 @@ class GrpcRegistry:
         self._bases: base_model_pb2_grpc.BaseModelServiceAsyncStub = base_model_pb2_grpc.BaseModelServiceStub(channel)
         self._adapters: adapter_pb2_grpc.AdapterServiceAsyncStub = adapter_pb2_grpc.AdapterServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
+        # An adapter that is in use is resolved for every request, and its bytes never change behind its name.
+        self._parse = lru_cache(REMEMBERED_MANIFESTS)(AdapterManifest.from_bytes)
 
     async def base(self, name: str) -> RegisteredBase:
         """See ``Registry``."""
@@ -74,7 +80,9 @@ class GrpcRegistry:
     async def resolve(self, name: str) -> AdapterVersion:
         """See ``Registry``."""
         response = await self._adapters.ResolveAdapter(adapter_pb2.ResolveAdapterRequest(name=name))
-        return _version(response.adapter_version)
+        message = response.adapter_version
+        version = _checked_name(message)
+        return AdapterVersion(version, self._parse(message.manifest), message.manifest, message.envelope)
 
     async def check(self) -> None:
         """Prove that the registry can answer (readiness).
@@ -111,7 +119,8 @@ def _summary(message: base_model_pb2.Fingerprint) -> FingerprintSummary:
     )
 
 
-def _version(message: adapter_pb2.AdapterVersion) -> AdapterVersion:
+def _checked_name(message: adapter_pb2.AdapterVersion) -> AdapterVersionName:
+    """The name of a version, which its manifest's digest must be."""
     name = AdapterVersionName.parse(message.name)
     found = manifest_digest(message.manifest)
     if found != name.version:
@@ -120,4 +129,4 @@ def _version(message: adapter_pb2.AdapterVersion) -> AdapterVersion:
             f"The registry's manifest of {name} has the digest {found}. Restore the registry's database.",
             {"name": str(name), "actual": found},
         )
-    return AdapterVersion(name, AdapterManifest.from_bytes(message.manifest))
+    return name

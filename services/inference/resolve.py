@@ -4,19 +4,26 @@ Names are looked up for every request: an alias that was moved, a base that was 
 fetched or loaded here.
 """
 
+from typing import Final
+
 from services.common.errors import DomainError, Reason, Violation
-from services.common.identity import Comparison, FingerprintSummary, compare, explain
+from services.common.identity import Comparison, ComparisonPolicy, FingerprintSummary, compare, explain
 from services.common.resource_names import BaseModelName, parse_adapter_reference
+from services.inference.admission import trained_on
 from services.inference.model import AdapterVersion, RegisteredBase, Target
+from services.inference.policy import AdmissionPolicy
 from services.inference.registry import Registry
+
+EXACTLY: Final = ComparisonPolicy()
 
 
 class Resolver:
     """Finds what answers."""
 
-    def __init__(self, registry: Registry) -> None:
-        """Ask this registry."""
+    def __init__(self, registry: Registry, policy: AdmissionPolicy) -> None:
+        """Ask this registry, and hold what it answers against this policy."""
         self._registry = registry
+        self._policy = policy
 
     async def resolve(self, model: str, base_model: str) -> Target:
         """Find the base and the adapter that a request means.
@@ -27,14 +34,16 @@ class Resolver:
 
         Raises:
             DomainError: INVALID_ARGUMENT; BASE_MODEL_NOT_FOUND, ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND,
-                ADAPTER_VERSION_NOT_FOUND; ADAPTER_VERSION_NOT_READY; ADAPTER_BASE_MISMATCH where the adapter was
-                trained on another base than the one expected.
+                ADAPTER_VERSION_NOT_FOUND; ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED; SIGNATURE_MISSING,
+                SIGNATURE_INVALID, SIGNATURE_UNTRUSTED; PROVENANCE_NOT_ADMITTED; ADAPTER_BASE_MISMATCH where the adapter
+                was trained on another base than the one expected.
         """
         expected = str(BaseModelName.parse(base_model, "base_model")) if base_model else ""
         if model.startswith("baseModels/"):
             return Target(await self._base(str(BaseModelName.parse(model, "model")), expected))
         reference = parse_adapter_reference(model, "model")
         adapter = await self._registry.resolve(str(reference))
+        self._policy.check(adapter)
         if expected:
             return Target(await self._expected_base(adapter, expected), adapter)
         return Target(await self._base_of(adapter), adapter)
@@ -51,9 +60,12 @@ class Resolver:
 
     async def _expected_base(self, adapter: AdapterVersion, expected: str) -> RegisteredBase:
         base = await self._registry.base(expected)
-        if base.fingerprint_id != adapter.manifest.base_fingerprint_id:
-            raise await self._mismatch(adapter, expected)
-        return base
+        if base.fingerprint_id == adapter.manifest.base_fingerprint_id:
+            return base
+        comparison = await self._compared(adapter, expected, self._policy.comparison)
+        if not comparison.admissible:
+            raise _mismatch(comparison, adapter, expected)
+        return base  # declared derived from the adapter's own; a probe must follow
 
     async def _base_of(self, adapter: AdapterVersion) -> RegisteredBase:
         """The base by the name it had at training time, or under another name: the fingerprint decides."""
@@ -70,25 +82,20 @@ class Resolver:
         if renamed is not None:
             return renamed
         if base is not None:
-            raise await self._mismatch(adapter, name)
+            raise _mismatch(await self._compared(adapter, name), adapter, name)
         raise DomainError(
             Reason.BASE_MODEL_NOT_FOUND,
             f"{adapter.name} was trained on {name}, which is not registered any more. Add that base again.",
             {"base_model": name, "fingerprint_id": wanted},
         )
 
-    async def _mismatch(self, adapter: AdapterVersion, actual: str) -> DomainError:
-        expected = adapter.manifest.base_model
-        comparison = compare(await self._trained_on(adapter), await self._registry.fingerprint(actual))
-        return DomainError(
-            Reason.ADAPTER_BASE_MISMATCH,
-            explain(comparison, expected_name=expected, actual_name=actual),
-            {"expected_base": expected, "actual_base": actual, **mismatch_facts(comparison)},
-        )
+    async def _compared(self, adapter: AdapterVersion, actual: str, policy: ComparisonPolicy = EXACTLY) -> Comparison:
+        expected = await self._trained_on(adapter)
+        return compare(expected, await self._registry.fingerprint(actual), policy=policy)
 
     async def _trained_on(self, adapter: AdapterVersion) -> FingerprintSummary:
         """The whole fingerprint if its base is still registered, for it names more details than the manifest."""
-        summary = FingerprintSummary.from_summary(adapter.manifest.base)
+        summary = trained_on(adapter.manifest)
         try:
             registered = await self._registry.fingerprint(adapter.manifest.base_model)
         except DomainError:
@@ -96,10 +103,16 @@ class Resolver:
         return registered if registered.id == summary.id else summary
 
 
-def mismatch_facts(comparison: Comparison) -> dict[str, str]:
-    """What a program wants to know of a comparison that failed."""
-    return {
-        "verdict": comparison.verdict,
-        "expected_id": comparison.expected_id,
-        "actual_id": comparison.actual_id,
-    }
+def _mismatch(comparison: Comparison, adapter: AdapterVersion, actual: str) -> DomainError:
+    expected = adapter.manifest.base_model
+    return DomainError(
+        Reason.ADAPTER_BASE_MISMATCH,
+        explain(comparison, expected_name=expected, actual_name=actual),
+        {
+            "verdict": comparison.verdict,
+            "expected_base": expected,
+            "actual_base": actual,
+            "expected_id": comparison.expected_id,
+            "actual_id": comparison.actual_id,
+        },
+    )

@@ -2,19 +2,31 @@
 
 from pydantic import Field
 
+from services.common.manifest import Provenance
 from services.common.settings import (
     MIB,
     ArtifactSettings,
     BaseFilesSettings,
     RegistryClientSettings,
     ServerSettings,
+    TrustSettings,
 )
 
 GIB = 1024 * MIB
 
 
-class InferenceSettings(ServerSettings, ArtifactSettings, RegistryClientSettings, BaseFilesSettings):
-    """Address and limits of the server, registry, artifact store, base files, engine."""
+class InferenceSettings(ServerSettings, ArtifactSettings, RegistryClientSettings, BaseFilesSettings, TrustSettings):
+    """Address and limits of the server, registry, artifact store, base files, trusted keys, engine."""
+
+    inference_admit: Provenance = Field(
+        Provenance.DECLARED,
+        description="Adapters served: witnessed for those alone that Tenon trained, declared for imported ones, too.",
+    )
+    inference_allow_derivatives: bool = Field(
+        False,
+        description="Serve an adapter also on a base that is declared derived from its own, if a request names that base "
+        "and the adapter's probe is met there.",
+    )
 
     inference_memory_bytes: int = Field(
         16 * GIB, ge=MIB, description="Most memory that the weights of all loaded bases may take."

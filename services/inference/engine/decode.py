@@ -1,6 +1,6 @@
-"""The decode loop of one request: prompt in, one token at a time out."""
+"""The decode loop of one request: prompt in, one token at a time out; and one step of it by itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from transformers import PreTrainedModel
@@ -27,6 +27,16 @@ def decode(model: PreTrainedModel, request: EngineRequest) -> Iterator[TokenEven
         if finish is not None:
             return
         fed = torch.tensor([[token]], device=device)
+
+
+def next_token_logits(model: PreTrainedModel, token_ids: Sequence[int]) -> torch.Tensor:
+    """Logits [vocabulary] after a prompt, float32 on the CPU; finite or not.
+
+    Raises:
+        DomainError: OUT_OF_MEMORY.
+    """
+    logits, _ = _step(model, torch.tensor([token_ids], device=next(model.parameters()).device), None)
+    return logits.to(dtype=torch.float32, device="cpu")
 
 
 def _step(model: PreTrainedModel, fed: torch.Tensor, cache: object) -> tuple[torch.Tensor, object]:

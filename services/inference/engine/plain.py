@@ -3,9 +3,10 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -14,8 +15,8 @@ from transformers import PreTrainedModel
 from services.common.bases.loader import context_length, load_model
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, LinearModule, OpenBase
-from services.inference.engine.decode import decode
-from services.inference.engine.lora import LoraHooks
+from services.inference.engine.adapted import AdaptedModel
+from services.inference.engine.decode import decode, next_token_logits
 from services.inference.engine.protocol import AdapterWeights, Attached, EngineRequest, TokenEvent
 
 _SHORTEST_RETRY, _LONGEST_RETRY = 0.5, 30.0
@@ -37,6 +38,15 @@ class _Ticket:
             self.loop.call_soon_threadsafe(call, *arguments)
 
 
+@dataclass(eq=False, slots=True)
+class _Step:
+    """A single step that goes before waiting requests: loads wait for it, and it is short."""
+
+    token_ids: Sequence[int]
+    adapter: str | None
+    logits: Future[torch.Tensor] = field(default_factory=Future)
+
+
 class PlainEngine:
     """Implements ``Engine`` for every causal language model of transformers."""
 
@@ -49,11 +59,12 @@ class PlainEngine:
             queue_size: most requests that wait while one runs.
         """
         self._model = model
-        self._hooks = LoraHooks(model, modules)
+        self._adapted = AdaptedModel(model, modules)
         self._queue_size = queue_size
         self._waiting = 0
         self._seconds = 0.0
         self._tickets: set[_Ticket] = set()
+        self._steps: deque[_Step] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
 
     @property
@@ -68,6 +79,16 @@ class PlainEngine:
         return context_length(self._model.config)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """See ``Engine``."""
+        return self._model.dtype
+
+    @property
+    def vocabulary_size(self) -> int:
+        """See ``Engine``."""
+        return self._model.get_input_embeddings().get_parameter("weight").shape[0]
+
+    @property
     def tensor_count(self) -> int:
         """See ``Engine``."""
         return sum(1 for _ in self._model.parameters())
@@ -79,11 +100,11 @@ class PlainEngine:
 
     async def attach(self, adapter: AdapterWeights) -> Attached:
         """See ``Engine``."""
-        return await asyncio.to_thread(self._hooks.attach, adapter)
+        return await asyncio.to_thread(self._adapted.attach, adapter)
 
     async def detach(self, digest: str) -> None:
         """See ``Engine``."""
-        self._hooks.detach(digest)
+        self._adapted.detach(digest)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[TokenEvent, None]:
         """See ``Engine``."""
@@ -98,6 +119,13 @@ class PlainEngine:
                     return
         finally:
             self._leave(ticket)
+
+    async def next_token_logits(self, token_ids: Sequence[int], adapter: str | None) -> torch.Tensor:
+        """See ``Engine``."""
+        step = _Step(token_ids, adapter)
+        self._steps.append(step)
+        self._thread.submit(self._take_steps)
+        return await asyncio.wrap_future(step.logits)
 
     async def close(self) -> None:
         """See ``Engine``."""
@@ -133,6 +161,7 @@ class PlainEngine:
 
     def _serve(self, ticket: _Ticket) -> None:
         """Run one request; in the engine's thread."""
+        self._take_steps()
         if ticket.abandoned.is_set():
             return
         ticket.tell(self._begin, ticket)
@@ -144,11 +173,32 @@ class PlainEngine:
         self._seconds = time.monotonic() - started
 
     def _run(self, ticket: _Ticket) -> None:
-        self._hooks.activate(ticket.request.adapter)
-        for event in decode(self._model, ticket.request):
-            ticket.tell(ticket.events.put_nowait, event)
-            if ticket.abandoned.is_set():
-                return
+        with self._active(ticket.request.adapter):
+            for event in decode(self._model, ticket.request):
+                ticket.tell(ticket.events.put_nowait, event)
+                if ticket.abandoned.is_set():
+                    return
+
+    def _take_steps(self) -> None:
+        """Run the single steps asked for until now; in the engine's thread, and so between requests."""
+        while self._steps:
+            step = self._steps.popleft()
+            if not step.logits.set_running_or_notify_cancel():
+                continue
+            try:
+                with self._active(step.adapter):
+                    step.logits.set_result(next_token_logits(self._model, step.token_ids))
+            except Exception as error:  # noqa: BLE001  # raised again where it is awaited
+                step.logits.set_exception(error)
+
+    @contextmanager
+    def _active(self, adapter: str | None) -> Iterator[None]:
+        """Compute with an adapter; afterwards nothing holds on to one that is detached."""
+        self._adapted.activate(adapter)
+        try:
+            yield
+        finally:
+            self._adapted.activate(None)
 
 
 class PlainEngineLoader:

@@ -1,7 +1,7 @@
 """What an engine is: the interface that the service is written against."""
 
 import enum
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,19 +63,41 @@ class TokenEvent:
 
 @dataclass(frozen=True, slots=True)
 class LoraLayer:
-    """The change that an adapter makes to one module: ``y += scaling · (x Aᵀ) Bᵀ`` (Hu et al., 2021).
+    """The change that an adapter makes to a module ``y = W x + c`` (for an Embedding, x is one-hot and c is zero).
+
+    LoRA (Hu et al., 2021): ``y += scaling · (B A x + bias)``. DoRA (Liu et al., 2024), with ``magnitude``:
+    ``y = magnitude / ‖W + scaling · B A‖ ∘ (W x + scaling · B A x) + c``, the length taken of each row.
 
     Attributes:
         module: its dotted name in the loaded model.
-        a: [rank, in].
-        b: [out, rank].
+        a: [rank, in]; of an Embedding, in is the number of rows.
+        b: [out, rank]; of an Embedding, out is the width.
         scaling: factor.
+        magnitude: [out], or None.
+        bias: [out], or None; never together with a magnitude, nor on an Embedding.
     """
 
     module: str
     a: torch.Tensor
     b: torch.Tensor
     scaling: float
+    magnitude: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleReplacement:
+    """A module's own parameters, trained as a whole (PEFT's ``modules_to_save``). Modules tied to it keep theirs.
+
+    Attributes:
+        module: its dotted name in the loaded model.
+        weight: of the shape that the module's weight has.
+        bias: likewise, or None for a module without.
+    """
+
+    module: str
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +107,12 @@ class AdapterWeights:
     Attributes:
         digest: the version's name, which is also the engine's name for it.
         layers: one for each module it changes.
+        replacements: one for each module it replaces; none of these has a layer.
     """
 
     digest: str
     layers: tuple[LoraLayer, ...]
+    replacements: tuple[ModuleReplacement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +143,14 @@ class Engine(Protocol):
         """Most positions of prompt and answer."""
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Number format that the base computes in."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids that the base can read are below this."""
+
+    @property
     def tensor_count(self) -> int:
         """Tensors of the base."""
 
@@ -130,7 +162,8 @@ class Engine(Protocol):
         """Make an adapter available to requests; what fails leaves the engine as it was.
 
         Raises:
-            DomainError: ADAPTER_INVALID where a module is not there or a shape does not fit.
+            DomainError: ADAPTER_MODULE_NOT_FOUND, ADAPTER_SHAPE_MISMATCH; ADAPTER_TENSOR_MISSING or
+                ADAPTER_TENSOR_UNEXPECTED for a replaced module's bias; ADAPTER_NOT_FINITE for DoRA on a row of zeros.
         """
 
     async def detach(self, digest: str) -> None:
@@ -141,6 +174,16 @@ class Engine(Protocol):
 
         Raises:
             DomainError: QUEUE_FULL with ``retry_after``, before the first token.
+        """
+
+    async def next_token_logits(self, token_ids: Sequence[int], adapter: str | None) -> torch.Tensor:
+        """Logits [vocabulary] of the token after a prompt, float32 on the CPU, to compare with those recorded elsewhere.
+
+        Takes its turn before requests that wait, and is never refused for their number. Cancelling it gives the turn back.
+
+        Args:
+            token_ids: at least one, each below ``vocabulary_size``, at most ``context_length`` of them.
+            adapter: digest of an attached adapter, or None for the base alone.
         """
 
     async def close(self) -> None:

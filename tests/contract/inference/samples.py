@@ -13,12 +13,17 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from services.common.admission.base import biased_modules
+from services.common.admission.config import parse_config, read_document, summarize
+from services.common.admission.header import header_range, read_header
+from services.common.admission.tensors import plan_adapter
+from services.common.admission.values import check_values
 from services.common.artifacts.store import ArtifactStore
-from services.common.identity import BaseFingerprint, LinearModule
+from services.common.identity import BaseFingerprint
 from services.common.manifest import AdapterManifest, ManifestFile, Provenance
-from services.inference.adapter_config import parse_config
+from services.common.probe import Probe
 from services.inference.engine.protocol import AdapterWeights
-from services.inference.verify import plan_layers, read_header, read_layers
+from services.inference.weights import read_weights
 
 TARGETS: Mapping[str, list[str]] = {
     "qwen2": ["q_proj", "v_proj", "down_proj"],
@@ -28,6 +33,8 @@ TARGETS: Mapping[str, list[str]] = {
     "phi3": ["qkv_proj", "down_proj"],
 }
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PROBE, PROBE_PROMPT = "probe.json", (40, 50, 60, 70)
+"""Where ``make_adapter`` notes what base and adapter answered; it is no part of the adapter."""
 
 
 def load_plain(base: Path) -> PreTrainedModel:
@@ -38,26 +45,50 @@ def load_plain(base: Path) -> PreTrainedModel:
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """PEFT asks transformers for an attribute by its old name."""
+    """PEFT asks transformers for an attribute by its old name, and gives advice on what is done here on purpose."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"peft\.")
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield
 
 
 def make_adapter(base: Path, directory: Path, architecture: str = "qwen2", *, seed: int = 1, **options: Any) -> Path:
-    """Save a random adapter whose B is not zero, so that it changes answers."""
+    """Save a random adapter that changes answers, and note what it answers."""
     torch.manual_seed(seed)
     settings = {"r": 4, "lora_alpha": 16, "target_modules": TARGETS[architecture], "task_type": "CAUSAL_LM", **options}
     if architecture == "gpt2":
         settings["fan_in_fan_out"] = True
     with quiet_peft():
-        model = get_peft_model(load_plain(base), LoraConfig(**settings))
+        model: Any = get_peft_model(load_plain(base), LoraConfig(**settings))
     for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            parameter.data.normal_(std=0.5)
-    model.save_pretrained(str(directory))
+        if parameter.requires_grad:
+            _train(name, parameter.data)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / PROBE).write_text(json.dumps(_probe(model.eval()).to_json()))
+    with quiet_peft():
+        model.save_pretrained(str(directory))
     (directory / "README.md").unlink()
     return directory
+
+
+def _train(name: str, values: torch.Tensor) -> None:
+    """Change what PEFT initialises to nothing, as training would."""
+    if "lora_B" in name or "lora_embedding_B" in name:
+        values.normal_(std=0.5)
+    elif "lora_magnitude_vector" in name:
+        values.mul_(1 + 0.3 * torch.randn_like(values))
+    elif "lora_" not in name:
+        values.add_(0.1 * torch.randn_like(values))
+
+
+@torch.no_grad()
+def _probe(model: Any) -> Probe:
+    ids = torch.tensor([PROBE_PROMPT])
+    with model.disable_adapter():
+        base = model(input_ids=ids).logits[0, -1]
+    adapter = model(input_ids=ids).logits[0, -1]
+    tokens = sorted({*base.topk(8).indices.tolist(), *adapter.topk(8).indices.tolist()})
+    return Probe(PROBE_PROMPT, tuple(tokens), tuple(base[tokens].tolist()), tuple(adapter[tokens].tolist()))
 
 
 def edit_weights(directory: Path, **changes: torch.Tensor | None) -> None:
@@ -85,16 +116,16 @@ def file_of(path: Path) -> ManifestFile:
 
 
 def manifest_of(directory: Path, base_model: str, fingerprint: BaseFingerprint, **changes: Any) -> AdapterManifest:
-    config = json.loads((directory / CONFIG).read_text())
     fields: dict[str, Any] = {
         "files": (file_of(directory / CONFIG), file_of(directory / WEIGHTS)),
         "base_model": base_model,
         "base": fingerprint.summary(),
         "provenance": Provenance.WITNESSED,
-        "peft": {key: config[key] for key in ("peft_type", "r", "lora_alpha", "target_modules")},
+        "peft": summarize(read_document((directory / CONFIG).read_bytes())),
         "chat_template": None,
         "stop_token_ids": (2,),
-        "training": {"job": "projects/default/trainingJobs/sample"},
+        "training": {"job": "projects/default/trainingJobs/sample", "compute": {"dtype": "float32"}},
+        "probe": Probe.from_json(json.loads((directory / PROBE).read_text())),
         **changes,
     }
     return AdapterManifest(**fields)
@@ -105,13 +136,26 @@ def store_files(store: ArtifactStore, directory: Path, project: str = "default")
         store.put_file(project, directory / name)
 
 
-def read_adapter(directory: Path, modules: tuple[LinearModule, ...], digest: str = "a" * 64) -> AdapterWeights:
+def read_adapter(directory: Path, fingerprint: BaseFingerprint, digest: str = "a" * 64) -> AdapterWeights:
     """Read an adapter's directory through the service's own checks."""
     data = (directory / WEIGHTS).read_bytes()
-    length = int.from_bytes(data[:8], "little")
-    entries = read_header(data[8 : 8 + length], file_of(directory / WEIGHTS))
+    begin, end = header_range(data[:8], len(data), what=WEIGHTS)
+    entries = read_header(data[begin:end], file=file_of(directory / WEIGHTS))
     config = parse_config((directory / CONFIG).read_bytes())
-    return AdapterWeights(digest, read_layers(data, plan_layers(config, entries, modules)))
+    plan = plan_adapter(config, entries, fingerprint.modules, biased=biased_modules(fingerprint))
+    check_values(memoryview(data), plan, fingerprint)
+    return read_weights(digest, data, plan)
+
+
+@torch.no_grad()
+def expected_logits(base: Path, adapter: Path | None, prompt: list[int]) -> torch.Tensor:
+    """Logits [vocabulary] of the next token as transformers and PEFT compute them, from the files."""
+    model: Any = load_plain(base)
+    if adapter is not None:
+        with quiet_peft():
+            model = PeftModel.from_pretrained(model, str(adapter))
+    logits: torch.Tensor = model.eval()(input_ids=torch.tensor([prompt])).logits[0, -1]
+    return logits
 
 
 def expected_tokens(base: Path, adapter: Path | None, prompt: list[int], count: int) -> list[int]:

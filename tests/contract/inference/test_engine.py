@@ -16,6 +16,7 @@ from services.inference.engine.protocol import (
     EngineRequest,
     FinishReason,
     LoraLayer,
+    ModuleReplacement,
     Sampling,
     TokenEvent,
 )
@@ -46,7 +47,7 @@ async def test_greedy_tokens_are_those_of_peft(
     base = tiny(architecture)
     adapter = make_adapter(base, tmp_path, architecture)
     engine, fingerprint = await load_engine(base)
-    attached = await engine.attach(read_adapter(adapter, fingerprint.modules, A))
+    attached = await engine.attach(read_adapter(adapter, fingerprint, A))
     assert attached.applied_tensors > 0
     alone, adapted = expected_tokens(base, None, list(PROMPT), 12), expected_tokens(base, adapter, list(PROMPT), 12)
     assert alone != adapted
@@ -68,7 +69,7 @@ async def test_rank_alpha_and_rslora_are_those_of_peft(
         exclude_modules=["layers.0.mlp.down_proj"],
     )
     engine, fingerprint = await load_engine(base)
-    await engine.attach(read_adapter(adapter, fingerprint.modules, A))
+    await engine.attach(read_adapter(adapter, fingerprint, A))
     assert await tokens_of(engine, ask(A)) == expected_tokens(base, adapter, list(PROMPT), 12)
 
 
@@ -79,7 +80,7 @@ async def test_interleaved_requests_answer_as_alone(
     engine, fingerprint = await load_engine(base)
     for digest, seed in ((A, 1), (B, 2)):
         directory = make_adapter(base, tmp_path / digest, seed=seed)
-        await engine.attach(read_adapter(directory, fingerprint.modules, digest))
+        await engine.attach(read_adapter(directory, fingerprint, digest))
     requests = [ask(adapter, prompt=PROMPT[: 2 + index]) for index in range(3) for adapter in (None, A, B)]
     alone = [await tokens_of(engine, request) for request in requests]
     assert len({tuple(answer) for answer in alone}) > 3
@@ -162,7 +163,7 @@ async def test_detached_adapter_is_gone_and_never_answered_by_the_base(
 ) -> None:
     base = tiny()
     engine, fingerprint = await load_engine(base)
-    await engine.attach(read_adapter(make_adapter(base, tmp_path), fingerprint.modules, A))
+    await engine.attach(read_adapter(make_adapter(base, tmp_path), fingerprint, A))
     await engine.detach(A)
     await engine.detach(B)
     with pytest.raises(DomainError) as caught:
@@ -177,14 +178,24 @@ async def test_adapter_that_does_not_fit_leaves_the_engine_as_it_was(
     engine, _ = await load_engine(tiny())
     before = await tokens_of(engine, ask())
     fitting = LoraLayer("model.layers.0.self_attn.q_proj", torch.ones(2, 32), torch.ones(32, 2), 1.0)
-    for wrong in (
-        dataclasses.replace(fitting, module="model.layers.9.self_attn.q_proj"),
-        dataclasses.replace(fitting, a=torch.ones(2, 31)),
-        dataclasses.replace(fitting, b=torch.ones(32, 3)),
+    embedding = ModuleReplacement("model.embed_tokens", torch.ones(320, 32))
+    for wrong, reason in (
+        (dataclasses.replace(fitting, module="model.layers.9.self_attn.q_proj"), Reason.ADAPTER_MODULE_NOT_FOUND),
+        (dataclasses.replace(fitting, module="model.norm"), Reason.ADAPTER_MODULE_NOT_FOUND),
+        (dataclasses.replace(fitting, a=torch.ones(2, 31)), Reason.ADAPTER_SHAPE_MISMATCH),
+        (dataclasses.replace(fitting, b=torch.ones(32, 3)), Reason.ADAPTER_SHAPE_MISMATCH),
+        (dataclasses.replace(fitting, bias=torch.ones(31)), Reason.ADAPTER_SHAPE_MISMATCH),
+        (dataclasses.replace(fitting, magnitude=torch.ones(1)), Reason.ADAPTER_SHAPE_MISMATCH),
+        (dataclasses.replace(embedding, weight=torch.ones(321, 32)), Reason.ADAPTER_SHAPE_MISMATCH),
+        (dataclasses.replace(embedding, bias=torch.ones(32)), Reason.ADAPTER_TENSOR_UNEXPECTED),
+        (ModuleReplacement(fitting.module, torch.ones(32, 32)), Reason.ADAPTER_TENSOR_MISSING),
+        (ModuleReplacement(fitting.module, torch.ones(32, 32), torch.ones(31)), Reason.ADAPTER_SHAPE_MISMATCH),
+        (ModuleReplacement("model.layers.9", torch.ones(1)), Reason.ADAPTER_MODULE_NOT_FOUND),
     ):
+        layers, replacements = ((wrong,), ()) if isinstance(wrong, LoraLayer) else ((), (wrong,))
         with pytest.raises(DomainError) as caught:
-            await engine.attach(AdapterWeights(A, (fitting, wrong)))
-        assert caught.value.reason is Reason.ADAPTER_INVALID
+            await engine.attach(AdapterWeights(A, (fitting, *layers), replacements))
+        assert caught.value.reason is reason
         with pytest.raises(DomainError):
             await run(engine, ask(A))
     assert await tokens_of(engine, ask()) == before

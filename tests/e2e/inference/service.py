@@ -24,6 +24,7 @@ from tenon.registry.v1 import adapter_pb2, base_model_pb2
 from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceStub
 from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceStub
 from tests.contract.inference.samples import manifest_of, store_files
+from tests.support.keys import signed, trusted_key_file
 
 
 class CountingStore(FileSystemStore):
@@ -78,7 +79,9 @@ class Suite:
         if not adapter:
             create = adapter_pb2.CreateAdapterRequest(parent="projects/default", adapter_id=adapter_id)
             await self.adapters.CreateAdapter(create)
-        version = adapter_pb2.CreateAdapterVersionRequest(parent=name, manifest=manifest.to_bytes())
+        version = adapter_pb2.CreateAdapterVersionRequest(
+            parent=name, manifest=manifest.to_bytes(), envelope=signed(manifest)
+        )
         created = await self.adapters.CreateAdapterVersion(version)
         await self.adapters.FinalizeAdapterVersion(
             adapter_pb2.FinalizeAdapterVersionRequest(name=created.adapter_version.name)
@@ -140,13 +143,14 @@ async def running_inference(
 ) -> AsyncIterator[Suite]:
     """Serve inference in this process, as its composition root puts it together."""
     store = CountingStore.open(artifacts)
+    cache.mkdir(exist_ok=True)
     chosen = InferenceSettings(
         registry_target=registry_address,
         artifacts_url=artifacts.as_uri(),
         cache_dir=cache,
         base_roots=(root,),
         drain_seconds=0.1,
-        **settings,
+        **{"trusted_keys": (trusted_key_file(cache),), **settings},
     )
     async with (
         open_channel(registry_address) as registry,

@@ -175,23 +175,41 @@ async def test_base_outside_the_roots_is_refused(suite: Suite, tmp_path: Path) -
 
 WRONG: dict[str, tuple[dict[str, torch.Tensor | None], Reason, str]] = {
     "no effect": ({"lora_B__weight": torch.zeros(())}, Reason.ADAPTER_NO_EFFECT, "exactly like its base"),
-    "half a pair": ({"1__self_attn__q_proj__lora_B__weight": None}, Reason.ADAPTER_INVALID, "lacks its lora_B"),
+    "half a pair": (
+        {"1__self_attn__q_proj__lora_B__weight": None},
+        Reason.ADAPTER_TENSOR_MISSING,
+        "lacks model.layers.1.self_attn.q_proj.lora_B",
+    ),
     "a layer missing": (
         {"1__self_attn__q_proj__lora_A__weight": None, "1__self_attn__q_proj__lora_B__weight": None},
-        Reason.ADAPTER_INVALID,
-        "targets model.layers.1.self_attn.q_proj",
+        Reason.ADAPTER_TENSOR_MISSING,
+        "lacks model.layers.1.self_attn.q_proj",
     ),
     "a layer too many": (
         {f"{LAYER}__9__self_attn__q_proj__lora_{side}__weight": torch.ones(shape) for side, shape in SHAPES.items()},
-        Reason.ADAPTER_INVALID,
-        "no linear modules model.layers.9",
+        Reason.ADAPTER_MODULE_NOT_FOUND,
+        "tensors for model.layers.9",
     ),
-    "a tensor too many": ({f"{LAYER}__0__x": torch.ones(1)}, Reason.ADAPTER_INVALID, "no LoRA tensor"),
-    "another shape": ({"0__self_attn__q_proj__lora_A__weight": torch.ones(4, 31)}, Reason.ADAPTER_INVALID, "shape"),
+    "a module that is not targeted": (
+        {f"{LAYER}__0__self_attn__o_proj__lora_{side}__weight": torch.ones(shape) for side, shape in SHAPES.items()},
+        Reason.ADAPTER_TENSOR_UNEXPECTED,
+        "model.layers.0.self_attn.o_proj",
+    ),
+    "a tensor of no known name": ({f"{LAYER}__0__x": torch.ones(1)}, Reason.ADAPTER_TENSOR_UNKNOWN, "layers.0.x"),
+    "another shape": (
+        {"0__self_attn__q_proj__lora_A__weight": torch.ones(4, 31)},
+        Reason.ADAPTER_SHAPE_MISMATCH,
+        "[4, 31]",
+    ),
+    "another number format": (
+        {"0__self_attn__q_proj__lora_A__weight": torch.ones(4, 32, dtype=torch.int64)},
+        Reason.ADAPTER_DTYPE_NOT_SUPPORTED,
+        "I64",
+    ),
     "not a number": (
         {"0__self_attn__q_proj__lora_A__weight": torch.full((4, 32), torch.nan)},
-        Reason.ADAPTER_INVALID,
-        "not finite",
+        Reason.ADAPTER_NOT_FINITE,
+        "NaN",
     ),
 }
 
@@ -214,7 +232,7 @@ async def test_what_the_header_tells_is_refused_before_the_weights_are_fetched(
     suite: Suite, qwen: Base, adapter_directory: Path, tmp_path: Path
 ) -> None:
     broken = copy(adapter_directory, tmp_path)
-    edit_weights(broken, **WRONG["a tensor too many"][0])
+    edit_weights(broken, **WRONG["a tensor of no known name"][0])
     await suite.refusal(await suite.publish(broken, qwen))
     assert suite.store.touched[file_of(broken / WEIGHTS).sha256]
     assert not suite.store.touched[f"fetch {file_of(broken / WEIGHTS).sha256}"]
@@ -223,19 +241,37 @@ async def test_what_the_header_tells_is_refused_before_the_weights_are_fetched(
 async def test_configuration_that_does_not_fit_is_refused(
     suite: Suite, qwen: Base, adapter_directory: Path, tmp_path: Path
 ) -> None:
-    wrong: list[dict[str, Any]] = [{"r": 8}, {"use_dora": True}, {"target_modules": ["q_proj", "o_proj"]}]
-    for number, changes in enumerate(wrong):
+    wrong: list[tuple[dict[str, Any], Reason]] = [
+        ({"r": 8}, Reason.ADAPTER_SHAPE_MISMATCH),
+        ({"use_dora": True}, Reason.ADAPTER_TENSOR_MISSING),
+        ({"target_modules": ["q_proj", "o_proj"]}, Reason.ADAPTER_TENSOR_MISSING),
+        ({"target_modules": ["no_proj"]}, Reason.ADAPTER_MODULE_NOT_FOUND),
+        ({"bias": "all"}, Reason.ADAPTER_NOT_SUPPORTED),
+        ({"peft_type": "LOHA"}, Reason.ADAPTER_NOT_SUPPORTED),
+        ({"r": "4"}, Reason.ADAPTER_CONFIG_INVALID),
+    ]
+    for number, (changes, reason) in enumerate(wrong):
         broken = copy(adapter_directory, tmp_path / str(number))
         edit_config(broken, **changes)
-        assert (await suite.refusal(await suite.publish(broken, qwen))).reason is Reason.ADAPTER_INVALID
+        assert (await suite.refusal(await suite.publish(broken, qwen))).reason is reason
+
+
+async def test_configuration_that_is_not_what_the_manifest_says_is_refused(
+    suite: Suite, qwen: Base, adapter_directory: Path, tmp_path: Path
+) -> None:
+    broken = copy(adapter_directory, tmp_path)
+    edit_config(broken, lora_alpha=32)
+    error = await suite.refusal(await suite.publish(broken, qwen, peft={"peft_type": "LORA", "lora_alpha": 16}))
+    assert error.reason is Reason.ADAPTER_CONFIG_MISMATCH
+    assert error.metadata == {"key": "lora_alpha"}
 
 
 async def test_manifest_that_names_another_base_than_it_was_trained_on_does_not_help(
     suite: Suite, gpt2: Base, adapter_directory: Path
 ) -> None:
     error = await suite.refusal(await suite.publish(adapter_directory, gpt2))
-    assert error.reason is Reason.ADAPTER_INVALID
-    assert "no linear modules" in error.message
+    assert error.reason is Reason.ADAPTER_MODULE_NOT_FOUND
+    assert "no linear or embedding module" in error.message
 
 
 async def test_damaged_and_lost_files_are_told_apart(
