@@ -1,5 +1,6 @@
 """How large a request's body may be, enforced while it is read."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,22 +18,25 @@ class BodyLimit:
     """ASGI middleware: LIMIT_EXCEEDED once a body is larger than its path allows."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, max_bytes_of: Mapping[str, int]) -> None:
-        """Limit bodies to ``max_bytes``, but to ``max_bytes_of[path]`` on some paths."""
+        """Limit bodies to ``max_bytes``, but on some paths to ``max_bytes_of`` the first expression that is the path."""
         self._app = app
         self._max_bytes = max_bytes
-        self._max_bytes_of = max_bytes_of
+        self._max_bytes_of = [(re.compile(path), limit) for path, limit in max_bytes_of.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request with a bounded body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._max_bytes_of.get(scope["path"], self._max_bytes)
+        limit = self._limit(scope["path"])
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > limit:
             await _discard(receive)
             raise _too_large(limit)
         await self._app(scope, _limited(receive, limit), send)
+
+    def _limit(self, path: str) -> int:
+        return next((limit for known, limit in self._max_bytes_of if known.fullmatch(path)), self._max_bytes)
 
 
 def _limited(receive: Receive, limit: int) -> Receive:

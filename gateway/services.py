@@ -12,7 +12,7 @@ from gateway.settings import GatewaySettings
 from services.common.rpc.channel import open_channel
 from tenon.inference.v1 import inference_pb2_grpc
 from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2_grpc
-from tenon.trainer.v1 import dataset_pb2_grpc, training_job_pb2_grpc
+from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, training_job_pb2_grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Services:
         adapters: the registry's adapters, versions and aliases.
         datasets: the trainer's data sets.
         jobs: the trainer's jobs.
+        transfers: the trainer's way in and out for adapters.
         inference: answers.
         channels: the channels beneath, by the service's name.
         settings: deadlines and limits.
@@ -34,6 +35,7 @@ class Services:
     adapters: "adapter_pb2_grpc.AdapterServiceAsyncStub"
     datasets: "dataset_pb2_grpc.DatasetServiceAsyncStub"
     jobs: "training_job_pb2_grpc.TrainingJobServiceAsyncStub"
+    transfers: "adapter_transfer_pb2_grpc.AdapterTransferServiceAsyncStub"
     inference: "inference_pb2_grpc.InferenceServiceAsyncStub"
     channels: Mapping[str, aio.Channel]
     settings: GatewaySettings
@@ -53,6 +55,7 @@ async def open_services(settings: GatewaySettings) -> AsyncIterator[Services]:
             adapters=adapter_pb2_grpc.AdapterServiceStub(registry),
             datasets=dataset_pb2_grpc.DatasetServiceStub(trainer),
             jobs=training_job_pb2_grpc.TrainingJobServiceStub(trainer),
+            transfers=adapter_transfer_pb2_grpc.AdapterTransferServiceStub(trainer),
             inference=inference_pb2_grpc.InferenceServiceStub(inference),
             channels={"registry": registry, "trainer": trainer, "inference": inference},
             settings=settings,

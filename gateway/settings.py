@@ -15,5 +15,8 @@ class GatewaySettings(RegistryClientSettings):
     drain_seconds: float = Field(10.0, ge=0, description="How long a stopping server lets its calls end.")
     http_max_body_bytes: int = Field(8 * MIB, ge=1, description="Largest JSON body accepted, in bytes.")
     http_max_upload_bytes: int = Field(2048 * MIB, ge=1, description="Largest body of an upload accepted, in bytes.")
+    http_max_adapter_bytes: int = Field(
+        8192 * MIB, ge=1, description="Largest body of an adapter's import accepted, in bytes."
+    )
     generate_seconds: float = Field(600.0, gt=0, description="How long an answer may take, loading its base included.")
     upload_seconds: float = Field(3600.0, gt=0, description="How long an upload and its check may take.")

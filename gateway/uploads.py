@@ -23,13 +23,14 @@ async def chunked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     buffer = bytearray()
     async for piece in pieces:
         buffer += piece
-        for chunk in _full_chunks(buffer):
+        for chunk in full_chunks(buffer):
             yield chunk
     if buffer:
         yield bytes(buffer)
 
 
-def _full_chunks(buffer: bytearray) -> Iterator[bytes]:
+def full_chunks(buffer: bytearray) -> Iterator[bytes]:
+    """Take whole chunks off the front of a buffer."""
     while len(buffer) >= CHUNK_BYTES:
         yield bytes(buffer[:CHUNK_BYTES])
         del buffer[:CHUNK_BYTES]
@@ -57,12 +58,12 @@ class UploadForm:
         """
         async for part in self.parts:
             if isinstance(part, FileStart):
-                _require(part.name == "file", part.name, "unknown parameter; the file's field is called file")
+                require(part.name == "file", part.name, "unknown parameter; the file's field is called file")
                 self.filename = part.filename
                 return
             if isinstance(part, FormField):
                 self._add(part)
-        _require(False, "file", "is required")
+        require(False, "file", "is required")
 
     async def file(self) -> AsyncIterator[bytes]:
         """The file's pieces; ends only if the whole form, what follows the file included, is as it should be.
@@ -74,17 +75,17 @@ class UploadForm:
             if isinstance(part, FilePiece):
                 yield part.data
             elif isinstance(part, FormField):
-                _require(part.name != "format", "format", "must come before the file in the form")
+                require(part.name != "format", "format", "must come before the file in the form")
                 self._add(part)
             else:
-                _require(False, part.name, "one file at a time")
+                require(False, part.name, "one file at a time")
         purpose = self.fields.get("purpose")
-        _require(purpose is not None, "purpose", "is required")
-        _require(purpose == "fine-tune", "purpose", f"is {purpose!r}; only 'fine-tune' is known")
+        require(purpose is not None, "purpose", "is required")
+        require(purpose == "fine-tune", "purpose", f"is {purpose!r}; only 'fine-tune' is known")
 
     def _add(self, part: FormField) -> None:
-        _require(part.name in ACCEPTED_FIELDS, part.name, "unknown parameter")
-        _require(part.name not in self.fields, part.name, "is given twice")
+        require(part.name in ACCEPTED_FIELDS, part.name, "unknown parameter")
+        require(part.name not in self.fields, part.name, "is given twice")
         self.fields[part.name] = part.value
 
 
@@ -125,7 +126,12 @@ class GuardedStream(Generic[M]):
             await asyncio.gather(task, return_exceptions=True)
 
 
-def _require(good: bool, name: str, text: str) -> None:
+def require(good: bool, name: str, text: str) -> None:
+    """Refuse a form.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT naming the field.
+    """
     if not good:
         raise DomainError(
             Reason.INVALID_ARGUMENT, f"{name}: {text}.", {"field": name}, violations=[Violation(name, text)]

@@ -23,7 +23,7 @@ from tenon.trainer.v1 import dataset_pb2
 router = APIRouter(tags=["Files"])
 
 UPLOAD_PATHS = ("/v1/files", "/v1/datasets/check")
-"""Paths whose bodies are files."""
+"""Paths whose bodies are files, as expressions."""
 
 _FORM = {
     "requestBody": {

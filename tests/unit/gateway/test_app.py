@@ -62,6 +62,7 @@ async def test_the_description_lists_every_route_with_its_errors(app: FastAPI) -
         "GET /v1/models", "GET /v1/models/{model}", "POST /v1/models/{model}/load", "POST /v1/chat/completions",
         "POST /v1/completions", "POST /v1/base_models", "GET /v1/base_models", "GET /v1/base_models/{base_model_id}",
         "GET /v1/adapters", "GET /v1/adapters/{adapter_id}", "GET /v1/adapters/{adapter_id}/versions",
+        "POST /v1/adapters/{adapter_id}/versions", "GET /v1/adapters/{adapter_id}/versions/{version}/files/{path}",
         "POST /v1/adapters/{adapter_id}/versions/{version}/revoke",
         "PUT /v1/adapters/{adapter_id}/aliases/{alias_id}", "GET /v1/loaded_models", "GET /healthz", "GET /readyz",
     } == set(described)  # fmt: skip

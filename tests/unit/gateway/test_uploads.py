@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from gateway.multipart import MAX_FIELD_BYTES, MAX_PARTS, read_form
+from gateway.adapter_form import AdapterForm
+from gateway.multipart import MAX_FIELD_BYTES, MAX_PARTS, FileStart, read_form
 from gateway.uploads import CHUNK_BYTES, GuardedStream, UploadForm, chunked
 from services.common.errors import DomainError, Reason
 
@@ -140,3 +141,51 @@ async def test_a_guarded_stream_gives_what_the_call_answers() -> None:
 
     guarded = GuardedStream(pieces_of([b"a", b"b"]))
     assert await guarded.unless_failed(call(guarded)) == b"ab"
+
+
+BASE_MODEL = part("base_model", b"tiny")
+CONFIG, WEIGHTS = part("file", b"{}", "adapter_config.json"), part("file", b"w" * 30, "adapter_model.safetensors")
+
+
+async def adapter(body: bytes, size: int = 7) -> tuple[str, list[tuple[str, bytes]]]:
+    form = AdapterForm(read_form(request(body, size)))
+    base_model = await form.open()
+    files: list[tuple[str, bytes]] = []
+    async for item in form.files():
+        if isinstance(item, FileStart):
+            files.append((item.filename, b""))
+        else:
+            name, content = files.pop()
+            files.append((name, content + item))
+    return base_model, files
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_an_adapter_s_files_arrive_however_the_body_is_cut(size: int) -> None:
+    found = await adapter(BASE_MODEL + CONFIG + part("file", b"", "empty") + WEIGHTS + END, size)
+    assert found == (
+        "tiny",
+        [("adapter_config.json", b"{}"), ("empty", b""), ("adapter_model.safetensors", b"w" * 30)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (CONFIG + END, "base_model"),
+        (CONFIG + BASE_MODEL + END, "base_model"),
+        (BASE_MODEL + END, "file"),
+        (BASE_MODEL + BASE_MODEL + CONFIG + END, "base_model"),
+        (BASE_MODEL + part("colour", b"red") + CONFIG + END, "colour"),
+        (BASE_MODEL + CONFIG + part("colour", b"red") + END, "colour"),
+        (BASE_MODEL + part("files", b"{}", "adapter_config.json") + END, "files"),
+        (BASE_MODEL + CONFIG + part("weights", b"{}", "x") + END, "weights"),
+        (BASE_MODEL + CONFIG, "body"),
+    ],
+    ids=["no base", "base last", "no file", "two bases", "field", "field behind", "name", "name behind", "cut off"],
+)
+async def test_an_adapter_s_form_is_strict(body: bytes, field: str) -> None:
+    with pytest.raises(DomainError) as raised:
+        await adapter(body)
+    assert raised.value.reason is Reason.INVALID_ARGUMENT
+    assert [violation.field for violation in raised.value.violations] == [field]
