@@ -147,6 +147,18 @@ def test_a_data_directory_of_a_newer_version_is_left_alone(tmp_path: Path) -> No
     assert not (directory / "postgres").exists()
 
 
+def test_a_key_that_cannot_be_used_is_named_before_anything_starts(tmp_path: Path) -> None:
+    keys = tmp_path / "d" / "keys"
+    keys.mkdir(parents=True)
+    (keys / "signing.pem").write_text("no key")
+    ran = tenon("up", "--data-dir", tmp_path / "d", "--listen", "127.0.0.1:0")
+    assert ran.returncode == 2
+    assert ran.stderr.count("Error: ") == 1
+    assert str(keys / "signing.pem") in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not list((tmp_path / "d" / "logs").iterdir())
+
+
 def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ran = tenon("up", "--data-dir", tmp_path / "file" / "d", "--listen", "127.0.0.1:0")
