@@ -36,6 +36,11 @@ def test_the_first_start_makes_a_key_that_is_trusted(directory: DataDirectory, o
     assert b"PRIVATE" not in (directory.trusted_keys / "suite.pem").read_bytes()
 
 
+def test_a_directory_from_before_there_were_keys_gets_them(directory: DataDirectory, options: UpOptions) -> None:
+    directory.keys.rmdir()
+    assert prepare_keys(open_data_directory(directory.root), options).signing.exists()
+
+
 def test_the_next_start_uses_the_same_and_mends_what_is_missing(directory: DataDirectory, options: UpOptions) -> None:
     keys = prepare_keys(directory, options)
     before = keys.signing.read_bytes(), (directory.trusted_keys / "suite.pem").read_bytes()
