@@ -10,6 +10,8 @@ __all__ = ["explain", "mismatch_error"]
 
 SHOWN: Final = 4
 SHORT: Final = 12
+LONGEST: Final = 60
+"""Characters of a value that are shown: a list of layers says little in full."""
 
 HEADLINES: Final[Mapping[Verdict, str]] = {
     Verdict.ARCHITECTURE_DIFFERS: "They are different architectures",
@@ -71,15 +73,32 @@ def mismatch_error(comparison: Comparison, *, expected_name: str, actual_name: s
 
 
 def _lines(comparison: Comparison) -> list[str]:
-    shown = comparison.differences[:SHOWN]
-    more = len(comparison.differences) - len(shown)
-    return [*map(_line, shown), *([f"  and {more} more differences"] if more else [])]
+    told = _telling(comparison)
+    more = len(told) - SHOWN
+    return [*map(_line, told[:SHOWN]), *([f"  and {more} more differences"] if more > 0 else [])]
+
+
+def _telling(comparison: Comparison) -> list[Difference]:
+    """The differences, those first that both have, with other values."""
+
+    def rank(difference: Difference) -> tuple[bool, bool, bool]:
+        one_sided = difference.expected is None or difference.actual is None
+        # Of the shapes in a summary there is only a digest; keys of the configuration say more.
+        return one_sided, difference.subject == "structure", difference.kind is not comparison.verdict
+
+    return sorted(comparison.differences, key=rank)
 
 
 def _line(difference: Difference) -> str:
     if difference.expected is None and difference.actual is None:
         return f"  and {difference.subject}"
-    return f"  {difference.subject}: trained on {difference.expected or 'none'}, here {difference.actual or 'none'}"
+    return f"  {difference.subject}: trained on {_value(difference.expected)}, here {_value(difference.actual)}"
+
+
+def _value(value: str | None) -> str:
+    if not value:
+        return "none"
+    return value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
 
 
 def _remedy(verdict: Verdict, expected: str, actual: str) -> str:

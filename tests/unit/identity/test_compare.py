@@ -189,3 +189,15 @@ def test_two_summaries_name_the_configuration_s_keys(fingerprint: Fingerprint) -
     expected, actual = fingerprint(Base()), fingerprint(Base().configured(rms_norm_eps=1e-5))
     (difference,) = compare(summarized(expected), summarized(actual)).differences
     assert (difference.subject, difference.expected, difference.actual) == ("rms_norm_eps", "0.000001", "0.00001")
+
+
+def test_a_refusal_between_summaries_shows_keys_before_digests(fingerprint: Fingerprint) -> None:
+    larger = Base(tensors=llama_tensors() | tensors_of({"model.norm.weight": (9,)}))
+    larger = larger.configured(hidden_size=9, layer_names=["x" * 40, "y" * 40], only_here=1)
+    expected, actual = summarized(fingerprint(larger)), summarized(fingerprint(Base()))
+    text = explain(compare(expected, actual), expected_name="large", actual_name="small").splitlines()
+    assert text[0].startswith("The adapter was trained on large (")
+    assert text[2] == "  hidden_size: trained on 9, here 8"
+    assert text[3].startswith("  structure: trained on ")
+    assert text[4] == f'  layer_names: trained on ["{"x" * 40}","{"y" * 15}…, here none'
+    assert text[-1] == "Serve the adapter on large, or train it again on small."
