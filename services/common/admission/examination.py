@@ -36,7 +36,14 @@ SHORT: Final = 12
 
 
 class Examination:
-    """What is known of an adapter so far; a context manager that closes its files."""
+    """What is known of an adapter so far; a context manager that closes its files.
+
+    Attributes:
+        manifest: once it was read, if there is one.
+        comparison: of the manifest's base with this one, once they were compared.
+        document: adapter_config.json, once it was read.
+        plan: what every tensor is for, once that is known.
+    """
 
     manifest: AdapterManifest | None = None
     comparison: Comparison | None = None
@@ -58,7 +65,7 @@ class Examination:
         self._fingerprint: BaseFingerprint
         self._config: AdapterConfig
         self._entries: tuple[TensorEntry, ...]
-        self._plan: AdapterPlan
+        self.plan: AdapterPlan
         self.document: Mapping[str, Any]
 
     def files(self) -> str:
@@ -133,9 +140,9 @@ class Examination:
     def tensors(self) -> str:
         """Every tensor has its place in the base, and every place its tensor."""
         base = self._fingerprint
-        self._plan = plan_adapter(self._config, self._entries, base.modules, biased=biased_modules(base))
-        replaced = f", {len(self._plan.replacements)} modules replaced" if self._plan.replacements else ""
-        return f"{self._plan.tensor_count} tensors for {len(self._plan.layers)} modules{replaced}"
+        self.plan = plan_adapter(self._config, self._entries, base.modules, biased=biased_modules(base))
+        replaced = f", {len(self.plan.replacements)} modules replaced" if self.plan.replacements else ""
+        return f"{self.plan.tensor_count} tensors for {len(self.plan.layers)} modules{replaced}"
 
     def digest(self) -> str:
         """Every file that the manifest lists, whole and unaltered."""
@@ -151,13 +158,13 @@ class Examination:
 
     def values(self) -> str:
         """All numbers are finite."""
-        check_finite(self._weights, self._plan)
-        check_copies(self._weights, self._plan, self._fingerprint)
+        check_finite(self._weights, self.plan)
+        check_copies(self._weights, self.plan, self._fingerprint)
         return "all finite"
 
     def effect(self) -> str:
         """The adapter changes something."""
-        check_effect(self._weights, self._plan, self._fingerprint)
+        check_effect(self._weights, self.plan, self._fingerprint)
         self._weights.check_unchanged()
         return "not zero"
 

@@ -34,6 +34,8 @@ class Part(StrEnum):
     EMBEDDING_B = "lora_embedding_B"
     MAGNITUDE = "lora_magnitude_vector"
     BASE_WEIGHT = "base_layer.weight"
+    ORIGINAL_WEIGHT = "original_module.weight"
+    SAVED_AGAIN = "modules_to_save.weight"
     MODULE_WEIGHT = "weight"
     MODULE_BIAS = "bias"
 
@@ -180,12 +182,15 @@ class _Planner:
         """Embedding and output matrices that PEFT saved without being told to train them."""
         for name, parts in sorted(self.found.items()):
             self._check_rows(name, parts)
-            if name in self.replaced or not _has_rows(self.known[name]):
-                continue
-            for part in (Part.BASE_WEIGHT, Part.MODULE_WEIGHT):
+            for part in self._copied_parts(name):
                 if part in parts:
                     _check_shape(parts[part], _weight_shape(self.known[name]))
                     yield PlannedCopy(name, parts[part])
+
+    def _copied_parts(self, name: str) -> tuple[Part, ...]:
+        if not _has_rows(self.known[name]):
+            return ()
+        return (Part.ORIGINAL_WEIGHT,) if name in self.replaced else (Part.BASE_WEIGHT, Part.MODULE_WEIGHT)
 
     def _check_rows(self, name: str, parts: Parts) -> None:
         """Other rows than the base's are added tokens, and have a reason of their own."""
@@ -211,13 +216,7 @@ class _Planner:
         wanted = {(name, part) for name in self.targeted for part in self._parts_of_layer(name)}
         wanted |= {(name, part) for name in self.replaced for part in self._parts_of_replacement(name)}
         present = {(name, part) for name, parts in self.found.items() for part in parts}
-        passed = {
-            (name, part)
-            for name, part in present
-            if part in {Part.BASE_WEIGHT, Part.MODULE_WEIGHT}
-            and name not in self.replaced
-            and _has_rows(self.known[name])
-        }
+        passed = {(name, part) for name in self.found for part in self._copied_parts(name)}
         if missing := _names(wanted - present):
             raise _error(
                 Reason.ADAPTER_TENSOR_MISSING,

@@ -12,7 +12,7 @@ from services.common.identity import BaseFingerprint, TensorEntry, parse_header
 from services.common.manifest import AdapterManifest
 from services.common.signing import SigningKey
 from tests.support.keys import TEST_KEY, signed
-from tests.unit.identity.build import Tensors, safetensors_bytes
+from tests.unit.identity.build import Tensors, llama_tensors, safetensors_bytes
 
 BASE_MODEL: Final = "baseModels/tiny"
 PREFIX: Final = "base_model.model."
@@ -38,6 +38,10 @@ def filled(shape: tuple[int, ...], value: float = 0.5, dtype: str = "F32") -> tu
     for size in shape:
         count *= size
     return dtype, shape, one[dtype] * count
+
+
+BASE_TENSORS: Final[Tensors] = {**llama_tensors(), "lm_head.weight": filled((16, 8), 0.125)}
+"""Of the base: noise, but for an output matrix whose numbers are finite."""
 
 
 def lora_tensors(layers: Iterable[int] = (0, 1), dtype: str = "F32") -> Tensors:

@@ -37,7 +37,8 @@ def test_every_option_of_peft_is_in_exactly_one_table() -> None:
 
 
 def test_what_peft_saves_by_default_is_read() -> None:
-    document = {**LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj"]).to_dict(), "peft_type": "LORA"}
+    saved = dataclasses.asdict(LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj"]))
+    document = {**saved, "peft_type": "LORA"}
 
     config = parse_config(json.dumps(document, default=list).encode())
 
