@@ -89,8 +89,12 @@ class Examination:
         manifest = AdapterManifest.from_bytes(data)
         try:
             FingerprintSummary.from_summary(manifest.base)
-        except DomainError as error:
-            raise DomainError(Reason.MANIFEST_INVALID, f"The manifest cannot be used: {error.message}") from None
+        except DomainError:
+            raise DomainError(
+                Reason.MANIFEST_INVALID,
+                "The manifest cannot be used: the base's fingerprint in it does not follow its scheme. Get the adapter "
+                "again from where it was published.",
+            ) from None
         self.manifest, self._manifest_bytes = manifest, data
         return f"version {manifest.digest[:SHORT]}, {manifest.provenance}"
 

@@ -97,7 +97,7 @@ def check_agrees(document: Mapping[str, Any], manifest: AdapterManifest) -> None
         if document.get(key) != stated:
             raise DomainError(
                 Reason.ADAPTER_CONFIG_MISMATCH,
-                f"The manifest says that {key[:_SHOWN]} is {str(stated)[:_SHOWN]!r}, and {CONFIG_FILE} says "
-                f"{str(document.get(key))[:_SHOWN]!r}. Get the adapter again from where it was published.",
+                f"The manifest says that {key[:_SHOWN]} is {repr(stated)[:_SHOWN]}, and {CONFIG_FILE} says "
+                f"{repr(document.get(key))[:_SHOWN]}. Get the adapter again from where it was published.",
                 {"key": key[:_SHOWN]},
             )

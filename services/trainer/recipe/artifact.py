@@ -9,18 +9,10 @@ from typing import Any, Final
 from peft import PeftModel
 from pydantic import JsonValue
 
+from services.common.admission.config import summarize
+
 CONFIG: Final = "adapter_config.json"
 LIBRARIES: Final = ("torch", "transformers", "peft", "safetensors", "tokenizers")
-MANIFEST_KEYS: Final = (
-    "peft_type",
-    "r",
-    "lora_alpha",
-    "target_modules",
-    "fan_in_fan_out",
-    "bias",
-    "use_rslora",
-    "use_dora",
-)
 
 
 def save(model: PeftModel, base_model: str, directory: Path) -> Mapping[str, JsonValue]:
@@ -38,7 +30,7 @@ def save(model: PeftModel, base_model: str, directory: Path) -> Mapping[str, Jso
     (directory / "README.md").unlink(missing_ok=True)
     config = _neutral(json.loads((directory / CONFIG).read_text()), base_model)
     (directory / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    return {key: config[key] for key in MANIFEST_KEYS if key in config}
+    return summarize(config)
 
 
 def _neutral(config: dict[str, Any], base_model: str) -> dict[str, Any]:
