@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -61,6 +61,17 @@ class Suite:
         """POST a file as a form, streamed from disk."""
         with _opened(file) as stream:
             return self._call("POST", path, data=dict(fields), files={"file": (file.name, stream)})
+
+    def upload_files(self, path: str, files: Sequence[Path], fields: Mapping[str, str]) -> Json:
+        """POST several files as a form, each under its own name, streamed from disk."""
+        with ExitStack() as stack:
+            parts = [("file", (file.name, stack.enter_context(_opened(file)))) for file in files]
+            return self._call("POST", path, data=dict(fields), files=parts)
+
+    def download(self, path: str) -> Iterator[bytes]:
+        """GET bytes as they come."""
+        with self._stream("GET", path) as response:
+            yield from response.iter_bytes(CHUNK_BYTES)
 
     def listed(self, path: str) -> Iterator[Json]:
         """Every item of one of Tenon's own lists, page by page."""

@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 
 from cli.client import Json, Suite, find_suite
+from cli.commands.adapter_export import export
+from cli.commands.adapter_import import import_
 from cli.output import json_option, print_json, print_table
 from cli.versions import find_version, short
 from services.common.resource_names import check_slug
@@ -22,6 +24,10 @@ _adapter_name = click.argument("name", callback=_checked_id)
 @click.group()
 def adapter() -> None:
     """Adapters."""
+
+
+adapter.add_command(import_)
+adapter.add_command(export)
 
 
 @adapter.command("list")

@@ -1,0 +1,115 @@
+"""``tenon adapter import``: an adapter that was trained elsewhere, taken in."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from cli.client import Json, Suite, find_suite
+from cli.local_base import slug
+from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, json_option, print_error, print_json
+from cli.versions import short
+from services.common.admission.directory import (
+    CHAT_TEMPLATE_FILE,
+    CONFIG_FILE,
+    ENVELOPE_FILE,
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    open_file,
+    read_file,
+    refuse_unsafe,
+    require_adapter,
+)
+from services.common.errors import DomainError, Reason
+from services.common.manifest import AdapterManifest
+from services.common.resource_names import check_slug
+
+FAULTS: Final = frozenset({Reason.SAFETENSORS_INVALID, Reason.MANIFEST_INVALID, Reason.ARTIFACT_CORRUPT})
+"""Reasons that elsewhere are faults of a request or of a store, and here are the adapter's own, so it is refused."""
+
+
+@click.command("import")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--base", "base_id", metavar="NAME", required=True, help="Base model it was trained on, by its id.")
+@click.option(
+    "--name", "adapter_id", metavar="ADAPTER", help="Id to give it.  [default: made from the directory's name]"
+)
+@click.option(
+    "--ignore-manifest", is_flag=True, help="Declare it anew, though it comes with a manifest of its own, if it does."
+)
+@json_option
+@click.pass_obj
+def import_(
+    data_dir: Path | None,
+    *,
+    directory: Path,
+    base_id: str,
+    adapter_id: str | None,
+    ignore_manifest: bool,
+    as_json: bool,
+) -> None:
+    """Take the PEFT adapter in DIR as a new version of an adapter, which is made if need be.
+
+    Without a manifest, you declare by this that it was trained on the base: all that can be known of it is checked, and
+    it is marked as declared wherever it is shown. With one, it must be signed by a key that the suite trusts. Nothing is
+    kept of an adapter that is refused.
+
+    Exit status: 3 refused, 2 no adapter there, 4 no such base.
+    """
+    name = check_slug(adapter_id or slug(directory.resolve().name), "name")
+    check_slug(base_id, "base")
+    try:
+        require_adapter(directory)
+    except DomainError as error:
+        _end(error, EXIT_UNUSABLE)
+    try:
+        files = _files(directory, ignore_manifest=ignore_manifest)
+        with Suite(find_suite(data_dir)) as suite:
+            version = suite.upload_files(f"/v1/adapters/{name}/versions", files, {"base_model": base_id})
+    except DomainError as error:
+        if error.reason not in FAULTS:
+            raise
+        _end(error, EXIT_REFUSED)
+    if as_json:
+        print_json(version)
+    else:
+        _print(version)
+
+
+def _files(directory: Path, *, ignore_manifest: bool) -> Sequence[Path]:
+    """What is sent: PEFT and trainers write much beside an adapter that is no part of it."""
+    refuse_unsafe(directory)
+    manifest = None if ignore_manifest else read_file(directory, MANIFEST_FILE)
+    if manifest is None:
+        names = [CONFIG_FILE, WEIGHTS_FILE, *_existing(directory, CHAT_TEMPLATE_FILE)]
+    else:
+        listed = [file.path for file in AdapterManifest.from_bytes(manifest).files]
+        names = [*listed, MANIFEST_FILE, *_existing(directory, ENVELOPE_FILE)]
+    for name in names:
+        with open_file(directory, name):
+            pass
+    return [directory / name for name in names]
+
+
+def _existing(directory: Path, name: str) -> Sequence[str]:
+    return [name] if (directory / name).exists() else []
+
+
+def _print(version: Json) -> None:
+    name, base = version["adapter"], version["base_model"]
+    click.echo(f"{name}: version {short(version['id'])}, for {base}")
+    if version["provenance"] == "declared":
+        click.echo(
+            f"provenance: declared. Whoever signed it says that it was trained on {base}; nobody here has seen it."
+        )
+    else:
+        click.echo(
+            f"provenance: {version['provenance']}. It was trained on {base} by a suite whose key is trusted here."
+        )
+    click.echo(f"Try it: tenon chat {name}")
+
+
+def _end(error: DomainError, status: int) -> None:
+    print_error(error)
+    raise SystemExit(status)
