@@ -16,7 +16,7 @@ class GatewaySettings(RegistryClientSettings):
     http_max_body_bytes: int = Field(8 * MIB, ge=1, description="Largest JSON body accepted, in bytes.")
     http_max_upload_bytes: int = Field(2048 * MIB, ge=1, description="Largest body of an upload accepted, in bytes.")
     http_max_adapter_bytes: int = Field(
-        8192 * MIB, ge=1, description="Largest body of an adapter's import accepted, in bytes."
+        2048 * MIB, ge=1, description="Largest body of an adapter's import accepted, in bytes."
     )
     generate_seconds: float = Field(600.0, gt=0, description="How long an answer may take, loading its base included.")
     upload_seconds: float = Field(3600.0, gt=0, description="How long an upload and its check may take.")

@@ -15,6 +15,7 @@ from services.common.resource_names import AdapterName, AdapterVersionName, Base
 from services.common.signing import SigningKey, sign
 from services.common.signing.trust import Trust
 from services.trainer.adapter_files import Part, received_files
+from services.trainer.places import without_place
 from services.trainer.publish import Publisher
 from services.trainer.threads import in_daemon_thread
 from tenon.registry.v1 import base_model_pb2, base_model_pb2_grpc
@@ -84,12 +85,10 @@ class AdapterImports:
     def _seal(self, directory: Path, document: bytes, base_model: BaseModelName) -> Sealed:
         """Check what arrived; blocks for as long as reading it takes."""
         fingerprint = BaseFingerprint.from_document(document)
-        try:
+        with without_place(directory, "The adapter"):
             if (directory / MANIFEST_FILE).exists():
                 return self._as_it_is(directory, fingerprint, base_model)
             return self._declare(directory, fingerprint, base_model)
-        except DomainError as error:
-            raise _without_place(error, directory) from None
 
     def _as_it_is(self, directory: Path, fingerprint: BaseFingerprint, base_model: BaseModelName) -> Sealed:
         report = verify_adapter(directory, fingerprint, self.trust, base_name=str(base_model))
@@ -118,9 +117,3 @@ class AdapterImports:
                 f"is not registered here. Register the same base under it as well: `tenon base add SOURCE --name {theirs}`.",
                 {"base_model": manifest.base_model},
             ) from None
-
-
-def _without_place(error: DomainError, directory: Path) -> DomainError:
-    """Texts name a file by its path; where uploads lie is nobody's business."""
-    text = error.message.replace(f"{directory}/", "").replace(str(directory), "The adapter")
-    return DomainError(error.reason, text, error.metadata, violations=error.violations)

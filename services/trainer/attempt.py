@@ -15,7 +15,7 @@ from services.common.signing import SigningKey, sign
 from services.trainer.executor import Executor
 from services.trainer.job_directory import job_directory
 from services.trainer.model import Claim, Dataset, Hyperparameters, Progress, StepMetrics, TrainingJob
-from services.trainer.output import Trained, list_files, make_manifest
+from services.trainer.output import Trained, list_output, make_manifest
 from services.trainer.publish import Publisher
 from services.trainer.queue import JobQueue
 from services.trainer.recipe.protocol import (
@@ -109,7 +109,7 @@ class Attempts:
         task = await self._prepare(claim, directory)
         async with self.executor.run(task, directory) as events:
             trained = await _follow(events, recorder)
-        files = await asyncio.to_thread(list_files, task.output_directory)
+        files = await asyncio.to_thread(list_output, task.output_directory)
         manifest = make_manifest(claim, trained, files)
         # Before anything is uploaded, so that whoever goes on from here publishes this very version.
         await through_outages(lambda: self.queue.keep_manifest(claim.lease, manifest.to_bytes()))

@@ -1,23 +1,20 @@
 """What a recipe has made: an adapter-only PEFT directory, looked at with suspicion before it becomes a version."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from rfc8785 import CanonicalizationError
 
+from services.common.admission.config import parse_config
+from services.common.admission.directory import CONFIG_FILE, read_file
+from services.common.admission.listed import list_files
 from services.common.errors import DomainError, Reason
-from services.common.identity.safetensors_header import PREFIX_BYTES, header_length, parse_header
 from services.common.manifest import AdapterManifest, ManifestFile, Provenance
 from services.trainer.model import Claim
+from services.trainer.places import without_place
 from services.trainer.recipe.protocol import Finished, ResolvedHyperparameters
-
-CONFIG: Final = "adapter_config.json"
-WEIGHTS: Final = "adapter_model.safetensors"
-MAX_CONFIG_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +30,17 @@ class Trained:
     hyperparameters: ResolvedHyperparameters
 
 
-def list_files(directory: Path) -> tuple[ManifestFile, ...]:
+def list_output(directory: Path) -> tuple[ManifestFile, ...]:
     """Describe the two files of an adapter; whatever else lies beside them is not published.
 
     Raises:
-        DomainError: ADAPTER_INVALID or SAFETENSORS_INVALID: a file is missing or is not what its name says.
+        DomainError: ADAPTER_FILES_MISSING, ADAPTER_UNSAFE_FILES, SAFETENSORS_INVALID, ADAPTER_CONFIG_INVALID,
+            ADAPTER_NOT_SUPPORTED, LIMIT_EXCEEDED: a file is missing or is not what its name says.
     """
-    for name in (CONFIG, WEIGHTS):
-        path = directory / name
-        if path.is_symlink() or not path.is_file():
-            raise _invalid(f"there is no file {name}")
-    _check_config(directory / CONFIG)
-    return (_describe(directory / CONFIG, None), _describe(directory / WEIGHTS, _header_sha256(directory / WEIGHTS)))
+    with without_place(directory, "What the recipe made"):
+        files = list_files(directory)
+        parse_config(read_file(directory, CONFIG_FILE) or b"")
+    return files
 
 
 def make_manifest(claim: Claim, trained: Trained, files: tuple[ManifestFile, ...]) -> AdapterManifest:
@@ -121,33 +117,3 @@ def _provenance(claim: Claim, trained: Trained) -> Mapping[str, Any]:
         "library_versions": dict(finished.library_versions),
         "compute": dict(finished.compute),
     }
-
-
-def _check_config(path: Path) -> None:
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise _invalid(f"{CONFIG} has more than {MAX_CONFIG_BYTES} bytes")
-    try:
-        config = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        raise _invalid(f"{CONFIG} is not JSON") from None
-    if not isinstance(config, dict) or "peft_type" not in config:
-        raise _invalid(f"{CONFIG} names no peft_type")
-
-
-def _describe(path: Path, header_sha256: str | None) -> ManifestFile:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return ManifestFile(path.name, path.stat().st_size, digest, header_sha256)
-
-
-def _header_sha256(path: Path) -> str:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = header_length(file.read(PREFIX_BYTES), file_size=size, what=path.name)
-        header = file.read(length)
-    parse_header(header, file_size=size, what=path.name)
-    return hashlib.sha256(header).hexdigest()
-
-
-def _invalid(fault: str) -> DomainError:
-    return DomainError(Reason.ADAPTER_INVALID, f"The recipe made no adapter that can be published: {fault}.")

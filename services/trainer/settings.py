@@ -39,7 +39,7 @@ class TrainerSettings(
 
     dataset_max_bytes: int = Field(2048 * MIB, ge=1, description="Largest data set accepted, in bytes.")
     dataset_max_row_bytes: int = Field(8 * MIB, ge=1, description="Longest row of a data set accepted, in bytes.")
-    adapter_max_bytes: int = Field(8192 * MIB, ge=1, description="Largest adapter accepted by an import, in bytes.")
+    adapter_max_bytes: int = Field(2048 * MIB, ge=1, description="Largest adapter accepted by an import, in bytes.")
     upload_dir: Path | None = Field(
         None, description="Where uploads lie while they are checked; unset: the system's temporary directory."
     )

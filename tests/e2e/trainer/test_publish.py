@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from services.common.admission.listed import list_files
 from services.common.artifacts.filesystem import FileSystemStore
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterName
@@ -18,7 +19,6 @@ from services.registry import convert as registry_convert
 from services.trainer import rules
 from services.trainer.attempt import Attempts
 from services.trainer.memory import MemoryStore
-from services.trainer.output import list_files
 from services.trainer.publish import Publisher
 from services.trainer.recipe.protocol import Event, RecipeTask
 from tenon.registry.v1 import adapter_pb2, adapter_pb2_grpc, base_model_pb2, base_model_pb2_grpc

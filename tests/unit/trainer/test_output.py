@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from services.common.manifest import AdapterManifest, ManifestFile, Provenance
 from services.common.probe import Probe
 from services.trainer.memory import MemoryStore
 from services.trainer.model import Claim
-from services.trainer.output import Trained, list_files, make_manifest
+from services.trainer.output import Trained, list_output, make_manifest
 from services.trainer.recipe.protocol import Finished
+from tests.unit.admission.build import Adapter
 from tests.unit.recipe.conftest import make_plan
 from tests.unit.trainer.stores import claimed
 
@@ -68,39 +68,37 @@ async def test_what_a_recipe_tells_is_not_believed_as_it_is(claim: Claim, told: 
     assert raised.value.reason is reason
 
 
-def adapter(directory: Path) -> Path:
-    header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    (directory / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    (directory / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
-    return directory
-
-
 def test_an_adapter_is_two_files(tmp_path: Path) -> None:
-    (adapter(tmp_path) / "training_state.bin").touch()
-    files = list_files(tmp_path)
+    (Adapter().write(tmp_path) / "optimizer.pt").touch()
+    files = list_output(tmp_path)
     assert [file.path for file in files] == ["adapter_config.json", "adapter_model.safetensors"]
     assert [file.header_sha256 is None for file in files] == [True, False]
 
 
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
 @pytest.mark.parametrize(
-    ("file", "content"),
+    ("file", "content", "reason"),
     [
-        ("adapter_config.json", None),
-        ("adapter_config.json", b"{"),
-        ("adapter_config.json", b"[]"),
-        ("adapter_config.json", b'{"peft_type": 1' + b" " * 2**20 + b"}"),
-        ("adapter_model.safetensors", None),
-        ("adapter_model.safetensors", b"\x80\x04pickle, as torch.save writes it"),
-        ("adapter_model.safetensors", b""),
+        (CONFIG, None, Reason.ADAPTER_UNSAFE_FILES),
+        (CONFIG, b"{", Reason.ADAPTER_CONFIG_INVALID),
+        (CONFIG, b"[]", Reason.ADAPTER_CONFIG_INVALID),
+        (CONFIG, b'{"peft_type": 1' + b" " * 2**20 + b"}", Reason.LIMIT_EXCEEDED),
+        (WEIGHTS, None, Reason.ADAPTER_UNSAFE_FILES),
+        (WEIGHTS, b"\x80\x04pickle, as torch.save writes it", Reason.ADAPTER_UNSAFE_FILES),
+        (WEIGHTS, b"", Reason.SAFETENSORS_INVALID),
     ],
+    ids=["link", "no JSON", "no object", "large", "linked weights", "pickle", "empty"],
 )
-def test_anything_else_is_not_published(tmp_path: Path, file: str, content: bytes | None) -> None:
-    adapter(tmp_path)
+def test_anything_else_is_not_published(tmp_path: Path, file: str, content: bytes | None, reason: Reason) -> None:
+    path = Adapter().write(tmp_path / "output") / file
     if content is None:
-        (tmp_path / file).rename(tmp_path / "elsewhere")
-        (tmp_path / file).symlink_to(tmp_path / "elsewhere")
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
     else:
-        (tmp_path / file).write_bytes(content)
+        path.write_bytes(content)
     with pytest.raises(DomainError) as raised:
-        list_files(tmp_path)
-    assert raised.value.reason in {Reason.ADAPTER_INVALID, Reason.SAFETENSORS_INVALID}
+        list_output(path.parent)
+    assert raised.value.reason is reason
+    assert str(tmp_path) not in raised.value.message

@@ -75,8 +75,8 @@ class AdapterTransferServiceServicer:
         `tenon.manifest.dsse.json`.
 
         NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND; ARTIFACT_NOT_FOUND: the version has no such file).
-        FAILED_PRECONDITION (ADAPTER_VERSION_NOT_READY, ADAPTER_FILES_MISSING). UNAVAILABLE (SERVICE_UNAVAILABLE,
-        ARTIFACT_STORE_UNAVAILABLE), with RetryInfo.
+        FAILED_PRECONDITION (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED, ADAPTER_FILES_MISSING). DATA_LOSS
+        (ARTIFACT_CORRUPT), at the end. UNAVAILABLE (SERVICE_UNAVAILABLE, ARTIFACT_STORE_UNAVAILABLE), with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

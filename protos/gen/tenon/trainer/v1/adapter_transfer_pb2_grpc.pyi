@@ -53,8 +53,8 @@ class AdapterTransferServiceStub:
     `tenon.manifest.dsse.json`.
 
     NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND; ARTIFACT_NOT_FOUND: the version has no such file).
-    FAILED_PRECONDITION (ADAPTER_VERSION_NOT_READY, ADAPTER_FILES_MISSING). UNAVAILABLE (SERVICE_UNAVAILABLE,
-    ARTIFACT_STORE_UNAVAILABLE), with RetryInfo.
+    FAILED_PRECONDITION (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED, ADAPTER_FILES_MISSING). DATA_LOSS
+    (ARTIFACT_CORRUPT), at the end. UNAVAILABLE (SERVICE_UNAVAILABLE, ARTIFACT_STORE_UNAVAILABLE), with RetryInfo.
     """
 
 @_typing.type_check_only
@@ -82,8 +82,8 @@ class AdapterTransferServiceAsyncStub(AdapterTransferServiceStub):
     `tenon.manifest.dsse.json`.
 
     NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND; ARTIFACT_NOT_FOUND: the version has no such file).
-    FAILED_PRECONDITION (ADAPTER_VERSION_NOT_READY, ADAPTER_FILES_MISSING). UNAVAILABLE (SERVICE_UNAVAILABLE,
-    ARTIFACT_STORE_UNAVAILABLE), with RetryInfo.
+    FAILED_PRECONDITION (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED, ADAPTER_FILES_MISSING). DATA_LOSS
+    (ARTIFACT_CORRUPT), at the end. UNAVAILABLE (SERVICE_UNAVAILABLE, ARTIFACT_STORE_UNAVAILABLE), with RetryInfo.
     """
 
 class AdapterTransferServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -120,8 +120,8 @@ class AdapterTransferServiceServicer(metaclass=_abc_1.ABCMeta):
         `tenon.manifest.dsse.json`.
 
         NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND; ARTIFACT_NOT_FOUND: the version has no such file).
-        FAILED_PRECONDITION (ADAPTER_VERSION_NOT_READY, ADAPTER_FILES_MISSING). UNAVAILABLE (SERVICE_UNAVAILABLE,
-        ARTIFACT_STORE_UNAVAILABLE), with RetryInfo.
+        FAILED_PRECONDITION (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED, ADAPTER_FILES_MISSING). DATA_LOSS
+        (ARTIFACT_CORRUPT), at the end. UNAVAILABLE (SERVICE_UNAVAILABLE, ARTIFACT_STORE_UNAVAILABLE), with RetryInfo.
         """
 
 def add_AdapterTransferServiceServicer_to_server(servicer: AdapterTransferServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
