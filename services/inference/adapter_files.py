@@ -31,10 +31,11 @@ class AdapterFiles:
         """Read a range from the store, without fetching the rest.
 
         Raises:
-            DomainError: ADAPTER_FILES_MISSING, LIMIT_EXCEEDED, ARTIFACT_STORE_UNAVAILABLE.
+            DomainError: ADAPTER_FILES_MISSING, ARTIFACT_CORRUPT, LIMIT_EXCEEDED, ARTIFACT_STORE_UNAVAILABLE.
         """
         self._check_size(file)
         try:
+            self._check_stored(project, file)
             return b"".join(self._store.read(project, file.sha256, offset=offset, length=length))
         except DomainError as error:
             raise _told(error, file) from None
@@ -52,6 +53,7 @@ class AdapterFiles:
             os.utime(path)
             return data
         try:
+            self._check_stored(project, file)
             self._store.fetch(project, file.sha256, path)
         except DomainError as error:
             raise _told(error, file) from None
@@ -65,6 +67,17 @@ class AdapterFiles:
                 Reason.LIMIT_EXCEEDED,
                 f"{file.path} has {file.size} bytes; {self._max_file_bytes} are served "
                 "(TENON_INFERENCE_ADAPTER_FILE_BYTES).",
+            )
+
+    def _check_stored(self, project: str, file: ManifestFile) -> None:
+        """What has another size has another digest: nothing of it need be read."""
+        found = self._store.stat(project, file.sha256).size
+        if found != file.size:
+            raise DomainError(
+                Reason.ARTIFACT_CORRUPT,
+                f"The artifact store's copy of {file.path} has {found} bytes, and the manifest says {file.size}. Restore "
+                "it from a copy, or train the adapter again.",
+                {"file": file.path, "expected": file.sha256},
             )
 
     def _shrink(self, *, keep: Path) -> None:

@@ -21,7 +21,7 @@ A version that fails leaves the engine as it was.
 """
 
 from services.common.admission.base import biased_modules
-from services.common.admission.config import AdapterConfig, parse_config, read_document
+from services.common.admission.config import MAX_CONFIG_BYTES, AdapterConfig, parse_config, read_document
 from services.common.admission.header import PREFIX_BYTES, header_range, read_header
 from services.common.admission.listed import check_agrees, needed_files
 from services.common.admission.tensors import plan_adapter
@@ -115,6 +115,11 @@ class Admission:
         return read_weights(version.name.version, data, plan), plan.tensor_count
 
     def _read_config(self, version: AdapterVersion, file: ManifestFile) -> AdapterConfig:
+        if file.size > MAX_CONFIG_BYTES:
+            raise DomainError(
+                Reason.LIMIT_EXCEEDED,
+                f"{file.path} of {version.name} has {file.size} bytes; {MAX_CONFIG_BYTES} are read. Save the adapter again.",
+            )
         data = self._files.read(version.name.project, file)
         config = parse_config(data)
         check_agrees(read_document(data), version.manifest)

@@ -24,6 +24,8 @@ class Resolver:
         """Ask this registry, and hold what it answers against this policy."""
         self._registry = registry
         self._policy = policy
+        # Comparing takes both whole fingerprints; those that passed once pass for as long as they stay the same.
+        self._derived: set[tuple[str, str, str]] = set()
 
     async def resolve(self, model: str, base_model: str) -> Target:
         """Find the base and the adapter that a request means.
@@ -62,10 +64,14 @@ class Resolver:
         base = await self._registry.base(expected)
         if base.fingerprint_id == adapter.manifest.base_fingerprint_id:
             return base
-        comparison = await self._compared(adapter, expected, self._policy.comparison)
-        if not comparison.admissible:
-            raise _mismatch(comparison, adapter, expected)
-        return base  # declared derived from the adapter's own; a probe must follow
+        # Another base: it passes if it is declared derived from the adapter's own, and a probe must follow.
+        pair = (adapter.name.version, base.fingerprint_id, base.fingerprint.root)
+        if pair not in self._derived:
+            comparison = await self._compared(adapter, expected, self._policy.comparison)
+            if not comparison.admissible:
+                raise _mismatch(comparison, adapter, expected)
+            self._derived.add(pair)
+        return base
 
     async def _base_of(self, adapter: AdapterVersion) -> RegisteredBase:
         """The base by the name it had at training time, or under another name: the fingerprint decides."""

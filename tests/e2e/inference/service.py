@@ -11,6 +11,7 @@ import pytest
 from grpc import aio
 
 from services.common.artifacts.filesystem import FileSystemStore
+from services.common.artifacts.store import ArtifactStore
 from services.common.errors import DomainError
 from services.common.identity import BaseFingerprint, fingerprint_base
 from services.common.rpc.channel import open_channel
@@ -28,38 +29,47 @@ from tests.support.keys import signed, trusted_key_file
 
 
 class CountingStore(FileSystemStore):
-    """A store that remembers what was read from it."""
+    """A store that remembers what was read from it, in calls and in bytes."""
 
     touched: Counter[str]
+    bytes_read: int
 
     @classmethod
     def open(cls, root: Path, *, stale_after: float = 3600.0) -> Self:
         store = super().open(root, stale_after=stale_after)
         store.touched = Counter()
+        store.bytes_read = 0
         return store
 
     def read(self, project: str, digest: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         self.touched[digest] += 1
-        return super().read(project, digest, offset=offset, length=length)
+        return self._counted(super().read(project, digest, offset=offset, length=length))
 
     def fetch(self, project: str, digest: str, destination: Path) -> None:
         self.touched[f"fetch {digest}"] += 1
         super().fetch(project, digest, destination)
 
+    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.bytes_read += len(chunk)
+            yield chunk
+
 
 class Suite:
     """Registry, store and inference service of one test module."""
 
-    def __init__(self, registry: aio.Channel, address: str, channel: aio.Channel, store: CountingStore) -> None:
+    def __init__(self, registry: aio.Channel, address: str, channel: aio.Channel, store: Any) -> None:
         self.address = address
         self.base_models = BaseModelServiceStub(registry)
         self.adapters = AdapterServiceStub(registry)
         self.inference = InferenceServiceStub(channel)
         self.store = store
 
-    async def add_base(self, directory: Path, *sources: str) -> tuple[str, BaseFingerprint]:
+    async def add_base(
+        self, directory: Path, *sources: str, derived_from: str | None = None
+    ) -> tuple[str, BaseFingerprint]:
         """Register a base under a new name."""
-        fingerprint = fingerprint_base(directory)
+        fingerprint = fingerprint_base(directory, derived_from=derived_from)
         message = base_model_pb2.Fingerprint(
             scheme=fingerprint.scheme, id=fingerprint.id, document=fingerprint.to_document()
         )
@@ -139,10 +149,16 @@ def conversation(*texts: str) -> pb.Conversation:
 
 @asynccontextmanager
 async def running_inference(
-    registry_address: str, artifacts: Path, cache: Path, root: Path, **settings: Any
+    registry_address: str,
+    artifacts: Path,
+    cache: Path,
+    root: Path,
+    *,
+    store: ArtifactStore | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Suite]:
-    """Serve inference in this process, as its composition root puts it together."""
-    store = CountingStore.open(artifacts)
+    """Serve inference in this process, as its composition root puts it together; with a store of its own if given."""
+    store = store or CountingStore.open(artifacts)
     cache.mkdir(exist_ok=True)
     chosen = InferenceSettings(
         registry_target=registry_address,

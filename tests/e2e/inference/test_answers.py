@@ -31,6 +31,7 @@ async def test_base_and_adapter_answer_as_peft_does_and_say_who_they_are(
     assert adapted.identity.base_model == qwen[0]
     assert adapted.identity.base_fingerprint_id == qwen[1].id
     assert adapted.identity.adapter_version.startswith(f"{wukong}/versions/")
+    assert adapted.identity.adapter_provenance == pb.ADAPTER_PROVENANCE_WITNESSED
     assert alone.usage == pb.Usage(prompt_tokens=5, completion_tokens=12)
     assert alone.finish_reason == pb.FINISH_REASON_LENGTH
 

@@ -16,6 +16,7 @@ from tenon.inference.v1 import inference_pb2 as pb
 from tenon.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from tests.e2e.inference.service import Suite, prompt
 from tests.support.hub import running_hub
+from tests.support.keys import trusted_key_file
 from tests.support.tiny_bases import make_tiny_base
 
 COMMAND = (sys.executable, "-m", "services.inference")
@@ -59,6 +60,7 @@ async def test_it_serves_a_base_from_a_hub_and_stops_at_sigterm(
             TENON_REGISTRY_TARGET=registry.address,
             TENON_ARTIFACTS_URL=(root / "artifacts").as_uri(),
             TENON_CACHE_DIR=str(tmp_path / "cache"),
+            TENON_TRUSTED_KEYS=json.dumps([str(trusted_key_file(tmp_path))]),
             TENON_LOG_FORMAT="json",
             HF_ENDPOINT=hub.endpoint,
         )
@@ -77,5 +79,5 @@ async def test_missing_settings_are_told_in_a_line() -> None:
     _, text = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert text.decode().startswith("tenon-inference: ")
-    for variable in ("TENON_REGISTRY_TARGET", "TENON_ARTIFACTS_URL", "TENON_CACHE_DIR"):
+    for variable in ("TENON_REGISTRY_TARGET", "TENON_ARTIFACTS_URL", "TENON_CACHE_DIR", "TENON_TRUSTED_KEYS"):
         assert variable in text.decode()
