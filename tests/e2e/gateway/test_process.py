@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.gateway.conftest import ROWS
 from tests.e2e.gateway.stack import Stack, wait_for
 from tests.support.postgres import PostgresServer
+from tests.unit.identity.build import Base
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,31 @@ def test_an_upload_without_its_trainer_is_a_503(fragile: Stack) -> None:
         fragile.wait_until_serving("trainer")
         wait_for(lambda: http.get("/v1/files").status_code == 200, "recovery", 30)
         assert http.get("/v1/files").json()["data"] == []
+
+
+def test_a_trainer_that_is_stopped_during_an_import_leaves_nothing(fragile: Stack) -> None:
+    uploads = fragile.root / "uploads"
+    uploads.mkdir()
+    fragile.add_base("tiny", Base().write(fragile.root / "tiny"))
+    fragile.stop("trainer")
+    fragile.start("trainer", TENON_UPLOAD_DIR=str(uploads))
+    fragile.wait_until_serving("trainer")
+    head = "POST /v1/adapters/half/versions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9000000\r\n"
+    with socket.create_connection(("127.0.0.1", fragile.ports["gateway"])) as connection:
+        connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode())
+        connection.sendall(b'--b\r\nContent-Disposition: form-data; name="base_model"\r\n\r\ntiny\r\n')
+        name = b'name="file"; filename="adapter_model.safetensors"'
+        connection.sendall(b"--b\r\nContent-Disposition: form-data; " + name + b"\r\n\r\n" + b"w" * 3_000_000)
+        wait_for(lambda: any(path.is_file() for path in uploads.rglob("*")), "upload", 10)
+        assert fragile.stop("trainer") == 0
+        assert list(uploads.iterdir()) == []
+        connection.sendall(b"w")
+        answer = connection.recv(65536)
+    assert b" 503 " in answer.splitlines()[0]
+    fragile.start("trainer")
+    fragile.wait_until_serving("trainer")
+    with fragile.http() as http:
+        assert http.get("/v1/adapters/half").status_code == 404
 
 
 def test_readiness_names_what_is_missing(fragile: Stack) -> None:
