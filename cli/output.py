@@ -67,4 +67,5 @@ def print_error(error: DomainError) -> None:
     """Say on stderr what went wrong: the sentence, then the fields at fault."""
     click.echo(f"Error: {printable(error.message)}", err=True)
     for violation in error.violations:
-        click.echo(f"  {violation.field}: {violation.description}", err=True)
+        if violation.description not in error.message:
+            click.echo(f"  {violation.field}: {printable(violation.description)}", err=True)

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from cli import keys
+from cli.keys import OWN_KEY, SUITE_KEYS, signing_key, trusted_keys
+from services.common.errors import DomainError, Reason
+from tests.support.keys import STRANGERS_KEY, TEST_KEY, signing_key_files, trusted_key_file
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for kind in ("CONFIG", "DATA"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
+    return tmp_path
+
+
+def test_a_key_of_ones_own_is_made_once_and_announced(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = signing_key(None)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert key.public.key_id in said.err
+    assert str(home / "config" / "tenon" / OWN_KEY) in said.err
+    assert signing_key(None).public.key_id == key.public.key_id
+    assert capsys.readouterr().err == ""
+    assert trusted_keys(None, []).key_ids == (key.public.key_id,)
+
+
+def test_a_key_that_is_given_is_not_made(home: Path) -> None:
+    private, _ = signing_key_files(home)
+    signing_key(private)
+    assert not (home / "config").exists()
+    with pytest.raises(DomainError) as raised:
+        signing_key(home / "missing.pem")
+    assert raised.value.reason is Reason.KEY_INVALID
+
+
+def test_a_user_without_a_home_must_say_which_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "config_directory", lambda: None)
+    monkeypatch.setattr(keys, "data_directory", lambda: None)
+    with pytest.raises(DomainError, match="--key") as raised:
+        signing_key(None)
+    assert raised.value.reason is Reason.SETTINGS_INVALID
+    assert trusted_keys(None, []).key_ids == ()
+
+
+def test_whom_one_trusts(home: Path) -> None:
+    (home / "data" / "tenon" / SUITE_KEYS).mkdir(parents=True)
+    assert trusted_keys(None, []).key_ids == ()
+    trusted_key_file(home / "data" / "tenon" / SUITE_KEYS)
+    assert trusted_keys(None, []).key_ids == (TEST_KEY.public.key_id,)
+    assert trusted_keys(home / "another suite", []).key_ids == ()
+    more = home / "more.pem"
+    more.write_bytes(STRANGERS_KEY.public.to_pem())
+    assert trusted_keys(home / "another suite", [more]).key_ids == (STRANGERS_KEY.public.key_id,)
+
+
+def test_a_directory_that_may_not_be_searched_holds_no_keys(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    def denied(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", denied)
+    assert trusted_keys(None, []).key_ids == ()
+    with pytest.raises(
+        DomainError, match=r"own\.pem cannot be used: it cannot be written: Permission denied"
+    ) as raised:
+        signing_key(None)
+    assert raised.value.reason is Reason.KEY_INVALID
