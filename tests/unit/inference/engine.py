@@ -1,0 +1,51 @@
+"""An engine that computes nothing, and notes what it is asked."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from services.inference.engine.protocol import AdapterWeights, Attached, EngineRequest, TokenEvent
+
+
+@dataclass
+class FakeEngine:
+    """Implements ``Engine``; what it answers is given.
+
+    Attributes:
+        logits: of the next token, by adapter.
+        dtype: that it says it computes in.
+        lost: tensors of every adapter that it does not apply.
+        attached: adapters that it has.
+        asked: prompts, in order.
+    """
+
+    logits: Mapping[str | None, Sequence[float]] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
+    lost: int = 0
+    attached: list[str] = field(default_factory=list)
+    asked: list[tuple[int, ...]] = field(default_factory=list)
+
+    compute = "float32, made up"
+    context_length = 8
+    vocabulary_size = 16
+    tensor_count = 1
+    size_bytes = 1
+
+    async def attach(self, adapter: AdapterWeights) -> Attached:
+        self.attached.append(adapter.digest)
+        return Attached(2 * len(adapter.layers) - self.lost, 1)
+
+    async def detach(self, digest: str) -> None:
+        if digest in self.attached:
+            self.attached.remove(digest)
+
+    async def next_token_logits(self, token_ids: Sequence[int], adapter: str | None) -> torch.Tensor:
+        self.asked.append(tuple(token_ids))
+        return torch.tensor(self.logits[adapter])
+
+    def generate(self, request: EngineRequest) -> AsyncGenerator[TokenEvent, None]:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        pass
