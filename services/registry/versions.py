@@ -193,6 +193,9 @@ def _training_job(manifest: AdapterManifest) -> str:
 
 
 async def _check_base(transaction: RegistryTransaction, new: NewVersion) -> None:
+    """The base must be registered; under which name does not matter, because the fingerprint decides."""
+    if await transaction.list_base_models(after="", limit=1, fingerprint_id=new.trained_on.id):
+        return
     registered = await base_models.get(transaction, new.base_model)
     comparison = compare(new.trained_on, registered.fingerprint)
     if comparison.verdict is not Verdict.EXACT:

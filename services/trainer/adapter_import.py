@@ -8,7 +8,7 @@ from pathlib import Path
 from services.common.admission.directory import ENVELOPE_FILE, MANIFEST_FILE, read_file
 from services.common.admission.pipeline import verify_adapter
 from services.common.admission.seal import make_declared
-from services.common.errors import DomainError, Reason
+from services.common.errors import DomainError
 from services.common.identity import BaseFingerprint
 from services.common.manifest import AdapterManifest
 from services.common.resource_names import AdapterName, AdapterVersionName, BaseModelName
@@ -74,7 +74,6 @@ class AdapterImports:
         document = await self._fingerprint(base_model)
         async with received_files(parts, directory=self.upload_dir, max_bytes=self.max_bytes) as directory:
             sealed = await in_daemon_thread(partial(self._seal, directory, document, base_model))
-            await self._require_known_base(sealed.manifest, base_model)
             await self.publisher.upload(adapter.project, sealed.manifest, directory)
             return await self.publisher.register(adapter, sealed.manifest, sealed.envelope)
 
@@ -100,20 +99,3 @@ class AdapterImports:
     def _declare(self, directory: Path, fingerprint: BaseFingerprint, base_model: BaseModelName) -> Sealed:
         manifest = make_declared(directory, fingerprint, str(base_model))
         return Sealed(manifest, sign(manifest.to_bytes(), self.signing_key).to_bytes())
-
-    async def _require_known_base(self, manifest: AdapterManifest, base_model: BaseModelName) -> None:
-        """A manifest from another suite calls the same base by the name that it has there."""
-        if manifest.base_model == str(base_model):
-            return
-        try:
-            await self.base_models.GetBaseModel(base_model_pb2.GetBaseModelRequest(name=manifest.base_model))
-        except DomainError as error:
-            if error.reason is not Reason.BASE_MODEL_NOT_FOUND:
-                raise
-            theirs = BaseModelName.parse(manifest.base_model).base_model
-            raise DomainError(
-                Reason.BASE_MODEL_NOT_FOUND,
-                f"The adapter belongs to {base_model}, but its manifest calls that base {manifest.base_model}, a name that "
-                f"is not registered here. Register the same base under it as well: `tenon base add SOURCE --name {theirs}`.",
-                {"base_model": manifest.base_model},
-            ) from None

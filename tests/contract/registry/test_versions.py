@@ -95,6 +95,13 @@ async def test_a_version_of_an_unknown_base_is_refused(store: RegistryStore) -> 
     assert (await create_reason(store, manifest().to_bytes())).reason is Reason.BASE_MODEL_NOT_FOUND
 
 
+async def test_the_fingerprint_decides_whatever_the_base_is_called(store: RegistryStore) -> None:
+    await add_adapter(store)
+    await add_base(store, base=fingerprint("other weights"))
+    await add_base(store, "called-otherwise")
+    assert (await add_version(store)).ready_time is not None
+
+
 async def test_a_version_of_a_base_registered_with_other_bytes_is_refused(store: RegistryStore) -> None:
     await add_adapter(store)
     await add_base(store, base=fingerprint("other weights"))

@@ -130,8 +130,8 @@ class AdapterServiceServicer:
 
         INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
         FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
-        FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): the manifest's base model is registered with another fingerprint;
-        (BASE_MODEL_NOT_FOUND as NOT_FOUND): it is not registered.
+        FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): no base model with the manifest's fingerprint is registered, and the one
+        of that name has another; (BASE_MODEL_NOT_FOUND as NOT_FOUND): there is none of that name either.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,8 +47,8 @@ class AdapterServiceStub:
 
     INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
     FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
-    FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): the manifest's base model is registered with another fingerprint;
-    (BASE_MODEL_NOT_FOUND as NOT_FOUND): it is not registered.
+    FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): no base model with the manifest's fingerprint is registered, and the one
+    of that name has another; (BASE_MODEL_NOT_FOUND as NOT_FOUND): there is none of that name either.
     """
     FinalizeAdapterVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.FinalizeAdapterVersionRequest, _adapter_pb2.FinalizeAdapterVersionResponse]
     """Makes a version READY after reading every file it names back from the store and checking its digest. Repeating it
@@ -102,8 +102,8 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
 
     INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
     FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
-    FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): the manifest's base model is registered with another fingerprint;
-    (BASE_MODEL_NOT_FOUND as NOT_FOUND): it is not registered.
+    FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): no base model with the manifest's fingerprint is registered, and the one
+    of that name has another; (BASE_MODEL_NOT_FOUND as NOT_FOUND): there is none of that name either.
     """
     FinalizeAdapterVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.FinalizeAdapterVersionRequest, _adapter_pb2.FinalizeAdapterVersionResponse]  # type: ignore[assignment]
     """Makes a version READY after reading every file it names back from the store and checking its digest. Repeating it
@@ -178,8 +178,8 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
 
         INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
         FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
-        FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): the manifest's base model is registered with another fingerprint;
-        (BASE_MODEL_NOT_FOUND as NOT_FOUND): it is not registered.
+        FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): no base model with the manifest's fingerprint is registered, and the one
+        of that name has another; (BASE_MODEL_NOT_FOUND as NOT_FOUND): there is none of that name either.
         """
 
     @_abc_1.abstractmethod
