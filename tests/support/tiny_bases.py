@@ -37,6 +37,7 @@ def make_tiny_base(
     context: int = 512,
     chat_template: str | None = CHATML,
     merges: tuple[tuple[str, str], ...] = (),
+    tied: bool | None = None,
 ) -> Path:
     """Save a random causal LM with a byte-level tokenizer; the same arguments give the same bytes.
 
@@ -49,12 +50,14 @@ def make_tiny_base(
         context: longest sequence.
         chat_template: the tokenizer's template, or None for a base without one.
         merges: BPE merges on top of the bytes, in the byte-level alphabet.
+        tied: whether the output matrix is the embedding; None leaves it to the architecture.
 
     Returns:
         The directory.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    shape = ARCHITECTURES[architecture](hidden, layers, context)
+    tying = {} if tied is None else {"tie_word_embeddings": tied}
+    shape = {**ARCHITECTURES[architecture](hidden, layers, context), **tying}
     config = AutoConfig.for_model(architecture, initializer_range=SPREAD, **shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

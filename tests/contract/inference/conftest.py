@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from services.common.identity import BaseFingerprint, open_base
 from services.inference.engine.protocol import Engine
@@ -32,10 +33,12 @@ async def load_engine(request: pytest.FixtureRequest) -> AsyncIterator[LoadEngin
     """Load an engine of each kind; it is closed at the end."""
     async with AsyncExitStack() as stack:
 
-        async def load(directory: Path, *, queue_size: int = 64) -> tuple[Engine, BaseFingerprint]:
+        async def load(
+            directory: Path, *, queue_size: int = 64, dtype: torch.dtype = torch.float32
+        ) -> tuple[Engine, BaseFingerprint]:
             with open_base(directory) as opened:
                 fingerprint = opened.fingerprint()
-                engine = await ENGINES[request.param](queue_size).load(opened, fingerprint)
+                engine = await ENGINES[request.param](queue_size, dtype).load(opened, fingerprint)
             stack.push_async_callback(engine.close)
             return engine, fingerprint
 

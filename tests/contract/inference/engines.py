@@ -12,8 +12,8 @@ from services.inference.engine.protocol import Engine, EngineLoader
 LoadEngine = Callable[..., Awaitable[tuple[Engine, BaseFingerprint]]]
 
 
-def plain_loader(queue_size: int) -> EngineLoader:
-    return PlainEngineLoader(dtype=torch.float32, device="cpu", queue_size=queue_size)
+def plain_loader(queue_size: int, dtype: torch.dtype) -> EngineLoader:
+    return PlainEngineLoader(dtype=dtype, device="cpu", queue_size=queue_size)
 
 
-ENGINES: Final[Mapping[str, Callable[[int], EngineLoader]]] = {"plain": plain_loader}
+ENGINES: Final[Mapping[str, Callable[[int, torch.dtype], EngineLoader]]] = {"plain": plain_loader}

@@ -37,9 +37,9 @@ PROBE, PROBE_PROMPT = "probe.json", (40, 50, 60, 70)
 """Where ``make_adapter`` notes what base and adapter answered; it is no part of the adapter."""
 
 
-def load_plain(base: Path) -> PreTrainedModel:
+def load_plain(base: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Load a base the way PEFT's users do."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
     return model
 
 
@@ -148,14 +148,16 @@ def read_adapter(directory: Path, fingerprint: BaseFingerprint, digest: str = "a
 
 
 @torch.no_grad()
-def expected_logits(base: Path, adapter: Path | None, prompt: list[int]) -> torch.Tensor:
-    """Logits [vocabulary] of the next token as transformers and PEFT compute them, from the files."""
-    model: Any = load_plain(base)
+def expected_logits(
+    base: Path, adapter: Path | None, prompt: list[int], dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """Logits [vocabulary] of the next token, float32, as transformers and PEFT compute them from the files."""
+    model: Any = load_plain(base, dtype)
     if adapter is not None:
         with quiet_peft():
             model = PeftModel.from_pretrained(model, str(adapter))
     logits: torch.Tensor = model.eval()(input_ids=torch.tensor([prompt])).logits[0, -1]
-    return logits
+    return logits.float()
 
 
 def expected_tokens(base: Path, adapter: Path | None, prompt: list[int], count: int) -> list[int]:

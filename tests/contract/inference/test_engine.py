@@ -214,6 +214,69 @@ async def test_numbers_that_overflow_are_the_adapters_fault_and_hit_nobody_else(
     assert await tokens_of(engine, ask()) == before
 
 
+async def test_single_steps_go_before_requests_that_wait_and_are_never_refused(
+    tiny: Callable[..., Path], load_engine: LoadEngine
+) -> None:
+    engine, _ = await load_engine(tiny(context=4096), queue_size=2)
+    want = await engine.next_token_logits(PROMPT, None)
+    assert want.shape == (engine.vocabulary_size,)
+    assert (want.dtype, want.device.type) == (torch.float32, "cpu")
+    assert int(want.argmax()) == (await tokens_of(engine, ask(tokens=1)))[0]
+
+    order: list[str] = []
+
+    async def request(name: str, tokens: int) -> None:
+        await run(engine, ask(tokens=tokens))
+        order.append(name)
+
+    async def step() -> None:
+        assert torch.equal(await engine.next_token_logits(PROMPT, None), want)
+        order.append("step")
+
+    requests = [asyncio.create_task(request(name, 200)) for name in ("first", "second", "third")]
+    await asyncio.sleep(0.02)
+    steps = [asyncio.create_task(step()) for _ in range(5)]
+    await asyncio.gather(*requests, *steps)
+    assert order == ["first", *["step"] * 5, "second", "third"]
+
+
+async def test_single_step_that_is_cancelled_or_fails_disturbs_nobody(
+    tiny: Callable[..., Path], load_engine: LoadEngine
+) -> None:
+    engine, _ = await load_engine(tiny(context=4096))
+    before = await tokens_of(engine, ask())
+    running = asyncio.create_task(run(engine, ask(tokens=300)))
+    await asyncio.sleep(0.02)
+    cancelled = asyncio.create_task(engine.next_token_logits(PROMPT, None))
+    failing = asyncio.create_task(engine.next_token_logits(PROMPT, A))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    with pytest.raises(DomainError) as caught:
+        await failing
+    assert caught.value.reason is Reason.INTERNAL
+    assert len(await running) == 300
+    assert await tokens_of(engine, ask()) == before
+
+
+async def test_adapter_that_is_detached_in_the_middle_goes_on_until_its_generation_ends(
+    tiny: Callable[..., Path], load_engine: LoadEngine, tmp_path: Path
+) -> None:
+    base = tiny(context=4096)
+    engine, fingerprint = await load_engine(base)
+    await engine.attach(read_adapter(make_adapter(base, tmp_path, modules_to_save=["lm_head"]), fingerprint, A))
+    whole = await tokens_of(engine, ask(A, tokens=60))
+    found = []
+    async with aclosing(engine.generate(ask(A, tokens=60))) as events:
+        async for event in events:
+            found.append(event.token_id)
+            await engine.detach(A)
+    assert found == whole
+    with pytest.raises(DomainError):
+        await run(engine, ask(A))
+
+
 async def test_closing_ends_what_runs(tiny: Callable[..., Path], load_engine: LoadEngine) -> None:
     engine, _ = await load_engine(tiny(context=4096))
     running = asyncio.create_task(run(engine, ask(tokens=4000)))
@@ -228,6 +291,8 @@ async def test_closing_ends_what_runs(tiny: Callable[..., Path], load_engine: Lo
 async def test_says_what_it_is(tiny: Callable[..., Path], load_engine: LoadEngine) -> None:
     engine, fingerprint = await load_engine(tiny())
     assert engine.compute.startswith("float32, cpu")
+    assert engine.dtype is torch.float32
     assert engine.context_length == 512
+    assert engine.vocabulary_size == 320
     assert engine.size_bytes == 4 * fingerprint.parameter_count
     assert engine.tensor_count == len(fingerprint.tensors)
