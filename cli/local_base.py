@@ -4,11 +4,15 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 
 from cli.user_directories import cache_directory
 from services.common.identity import BaseFingerprint, DigestCache, OpenBase
+
+PATH: Final = click.Path(path_type=Path, readable=False)
+"""An argument that names a file or directory. Whether it can be read is found out, and said, where it is read."""
 
 rehash_option = click.option(
     "--rehash", is_flag=True, help="Hash every file of the base, also those that have not changed since last time."

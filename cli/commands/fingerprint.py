@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from cli.local_base import fingerprint_of, rehash_option
+from cli.local_base import PATH, fingerprint_of, rehash_option
 from cli.output import exit_code, json_option, print_json
 from services.common.errors import DomainError
 from services.common.identity import BaseFingerprint, open_base
 
 
 @click.command()
-@click.argument("directory", metavar="BASE_DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="BASE_DIR", type=PATH)
 @click.option("--derived-from", metavar="ID", help="Fingerprint id of the base that this one is declared derived from.")
 @rehash_option
 @json_option

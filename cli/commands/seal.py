@@ -7,7 +7,7 @@ from typing import NoReturn
 import click
 
 from cli.keys import signing_key, trusted_keys
-from cli.local_base import base_label, fingerprint_of, rehash_option, slug
+from cli.local_base import PATH, base_label, fingerprint_of, rehash_option, slug
 from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, json_option, print_error, print_json
 from cli.sealing import Declaration, Sealed, check_writable
 from cli.sealing import seal as seal_directory
@@ -19,21 +19,19 @@ from services.common.manifest import Provenance
 
 
 @click.command()
-@click.argument("directory", metavar="ADAPTER_DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--base", metavar="BASE_DIR", type=click.Path(path_type=Path), required=True, help="Base it was trained on."
-)
+@click.argument("directory", metavar="ADAPTER_DIR", type=PATH)
+@click.option("--base", metavar="BASE_DIR", type=PATH, required=True, help="Base it was trained on.")
 @click.option("--base-name", metavar="NAME", help="Id to call that base by.  [default: made from its directory's name]")
 @click.option(
     "--key",
     metavar="PEM",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Ed25519 key to sign with.  [default: $XDG_CONFIG_HOME/tenon/keys/own.pem, made on first use]",
 )
 @click.option(
     "--trust",
     metavar="PEM",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     help="Whose manifest is signed as it is, beside your own and the suite's: a PEM file, or a directory of *.pem.",
 )

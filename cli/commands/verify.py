@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from cli.keys import trusted_keys
-from cli.local_base import base_label, fingerprint_of, rehash_option
+from cli.local_base import PATH, base_label, fingerprint_of, rehash_option
 from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, json_option, print_json, printable
 from services.common.admission.pipeline import CHECKS, UNDECLARED, Check, Outcome, Report, Verdict, verify_adapter
 from services.common.errors import DomainError
@@ -18,12 +18,12 @@ MARKS: Final = {Outcome.PASS: "ok", Outcome.FAIL: "FAILED", Outcome.SKIPPED: "â€
 
 
 @click.command()
-@click.argument("directory", metavar="ADAPTER_DIR", type=click.Path(path_type=Path))
-@click.option("--base", metavar="BASE_DIR", type=click.Path(path_type=Path), required=True, help="Base to serve it on.")
+@click.argument("directory", metavar="ADAPTER_DIR", type=PATH)
+@click.option("--base", metavar="BASE_DIR", type=PATH, required=True, help="Base to serve it on.")
 @click.option(
     "--trust",
     metavar="PEM",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     help="A key to believe, beside your own and those of the suite on this machine: a PEM file, or a directory of "
     "*.pem. May be repeated.",

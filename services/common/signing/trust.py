@@ -94,7 +94,8 @@ class TrustedKeys:
         return DomainError(
             Reason.SIGNATURE_UNTRUSTED,
             f"The manifest is signed by {', '.join(key_id[:12] for key_id in signers[:4])}, which is not trusted here "
-            f"(trusted: {trusted}). Add the signer's public key to the trusted ones if you know whose it is.",
+            f"(trusted: {trusted}). If you know whose key that is, add its public half to the trusted ones: --trust of "
+            "`tenon verify`, TENON_TRUSTED_KEYS of a server.",
             {"key_ids": ",".join(signers), "trusted": ",".join(self.key_ids[:16])},
         )
 
@@ -106,10 +107,17 @@ class TrustedKeys:
 def key_files(paths: Iterable[Path]) -> Iterator[Path]:
     """The key files that paths stand for: a directory for its ``*.pem``, in order of their names."""
     for path in paths:
-        if path.is_dir():
+        if _is_directory(path):
             yield from sorted(path.glob("*.pem"))
         else:
             yield path
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # in a directory that may not be searched; whoever reads it will say so
+        return False
 
 
 def _invalid(fault: str) -> DomainError:

@@ -66,3 +66,13 @@ def test_a_directory_that_may_not_be_searched_holds_no_keys(monkeypatch: pytest.
     ) as raised:
         signing_key(None)
     assert raised.value.reason is Reason.KEY_INVALID
+
+
+def test_a_key_that_may_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    def denied(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", denied)
+    with pytest.raises(DomainError, match=r"theirs\.pem cannot be used: it cannot be read") as raised:
+        trusted_keys(None, [home / "theirs.pem"])
+    assert raised.value.reason is Reason.KEY_INVALID
