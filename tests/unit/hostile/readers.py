@@ -3,14 +3,23 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from services.common.admission.config import parse_config
 from services.common.admission.tensors import plan_adapter
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, FingerprintSummary, LinearModule, TensorEntry, TensorLeaf
-from services.common.identity.canonical import parse_json
+from services.common.identity.base_directory import Layout
+from services.common.identity.canonical import digest_of, parse_json
+from services.common.identity.config import normalize_config
+from services.common.identity.documents import read_documents
+from services.common.identity.modules import list_modules
+from services.common.identity.processor import processor_digest
+from services.common.identity.quantization import quantization_of
+from services.common.identity.remote_code import code_digest
 from services.common.identity.safetensors_header import PREFIX_BYTES, header_length, parse_header
+from services.common.identity.tokenizer import pipeline_digest, template_digest, tokenizer_digest
 from services.common.manifest import AdapterManifest, ManifestFile, Provenance
 from services.common.probe import Probe
 from services.common.signing import Envelope, sign
@@ -112,6 +121,35 @@ ADAPTER: Final = safetensors_bytes(
 )
 
 
+BASE_DOCUMENTS: Final[Mapping[str, Any]] = {
+    "config.json": {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "rope_scaling": {"type": "yarn", "factor": 2.0},
+        "rope_theta": 1e4,
+        "rope_local_base_freq": 1e4,
+        "layer_types": ["attention", "full_attention"],
+        "image_token_index": 5,
+        "max_position_embeddings": 512,
+        "vision_config": {"model_type": "clip", "rope_parameters": {"full_attention": {"rope_theta": 1}}},
+        "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {}},
+    },
+    "tokenizer_config.json": {
+        "eos_token": {"content": "x"},
+        "additional_special_tokens": ["a", {"content": "b"}],
+        "chat_template": [{"name": "default", "template": "{{ x }}"}],
+    },
+    "special_tokens_map.json": {"pad_token": "y", "extra_special_tokens": {"image_token": "i"}},
+    "processor_config.json": {"image_mean": [0.5], "auto_map": {"AutoProcessor": "other/repo--processing_x.X"}},
+    "tokenizer.json": {
+        "added_tokens": [{"id": 1, "content": "x"}, {"id": 0, "content": "y"}],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]},
+        "pre_tokenizer": {"type": "ByteLevel", "use_regex": True},
+        "model": {"type": "BPE", "vocab": {"a": 0, "é": 1}, "merges": [["a", "b"], "c d"], "dropout": 0.5},
+    },
+}
+
+
 def read_safetensors(data: bytes) -> tuple[TensorEntry, ...]:
     length = header_length(data[:PREFIX_BYTES], file_size=len(data), what="x.safetensors")
     return parse_header(data[PREFIX_BYTES : PREFIX_BYTES + length], file_size=len(data), what="x.safetensors")
@@ -139,6 +177,29 @@ PLAN_REASONS: Final = frozenset(
 )
 HEADER_REASONS: Final = frozenset({Reason.SAFETENSORS_INVALID, Reason.LIMIT_EXCEEDED})
 NAME_REASONS: Final = frozenset({Reason.ADAPTER_TENSOR_UNKNOWN, Reason.ADAPTER_DTYPE_NOT_SUPPORTED})
+
+
+def read_base_documents(data: bytes) -> tuple[Any, ...]:
+    """Everything that a base's fingerprint takes from its documents; all of them come as one object, by file name."""
+    value = parse_json(data, what="x", limit=MAX_BYTES, reason=Reason.BASE_NOT_A_MODEL)
+    if not isinstance(value, dict) or "config.json" not in value:
+        return ()
+    files = {name: json.dumps(document).encode() for name, document in value.items() if name in BASE_DOCUMENTS}
+    directory = Path("/nowhere")
+    documents = read_documents(Layout(directory, files, (), None))
+    config = normalize_config(documents.config)
+    leaves = [TensorLeaf("model.layers.0.self_attn.q_proj.qweight", "I32", (16, 24), DIGEST)]
+    quantization = quantization_of(documents.config, ["I32"])
+    return (
+        digest_of(config),
+        list_modules(config, leaves, 4),
+        quantization and digest_of(quantization),
+        processor_digest(documents.config, documents.processor),
+        code_digest(directory, documents.auto_maps),
+        pipeline_digest(value.get("tokenizer.json")),
+        tokenizer_digest(DIGEST, documents.roles),
+        template_digest(documents.templates),
+    )
 
 
 def _document(value: object) -> bytes:
@@ -180,6 +241,11 @@ READERS: Final[Mapping[str, Reader]] = {
         lambda data: plan_adapter(parse_config(_document(CONFIGS[0])), read_safetensors(data), MODULES),
         HEADER_REASONS | NAME_REASONS | PLAN_REASONS,
         (ADAPTER,),
+    ),
+    "documents of a base": Reader(
+        read_base_documents,
+        frozenset({Reason.BASE_NOT_A_MODEL, Reason.BASE_FILES_INCONSISTENT, Reason.FINGERPRINT_INVALID}),
+        (_document(BASE_DOCUMENTS),),
     ),
     "fingerprint": Reader(
         BaseFingerprint.from_document,
