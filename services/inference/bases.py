@@ -203,8 +203,11 @@ class BasePool:
 
 
 def _key(base: RegisteredBase) -> str:
-    """Two names for the same weights are two bases here: template and sampling defaults are no part of a fingerprint."""
-    return f"{base.name} {base.fingerprint_id}"
+    """Two names for the same weights are two bases here: template and sampling defaults are no part of a fingerprint.
+
+    Nor is what a base is declared derived from, and adapters are admitted by it.
+    """
+    return f"{base.name} {base.fingerprint_id} {base.fingerprint.root}"
 
 
 def _changed(base: RegisteredBase, found: BaseFingerprint) -> DomainError:
