@@ -50,6 +50,11 @@ def trusted_keys(data_dir: Path | None, more: Sequence[Path]) -> TrustedKeys:
     Raises:
         DomainError: KEY_INVALID.
     """
+    for path in more:
+        if not TrustedKeys.load([path]).key_ids:
+            raise DomainError(
+                Reason.KEY_INVALID, f"{path} holds no key: give a PEM file to --trust, or a directory of *.pem files."
+            )
     return TrustedKeys.load([*_standing(data_dir), *more])
 
 

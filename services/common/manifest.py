@@ -21,6 +21,7 @@ MAX_MANIFEST_BYTES: Final = 1024 * 1024
 MAX_FILES: Final = 256
 
 _PATH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_LONGEST_SHOWN: Final = 200
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _BASE_MODEL: Final = re.compile(r"baseModels/[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _KEYS: Final = frozenset(
@@ -136,8 +137,8 @@ class AdapterManifest:
             DomainError: MANIFEST_INVALID if it is too large, not canonical JSON, or against the scheme.
         """
         document = _parse_canonical(data)
-        _require(document.get("scheme") == SCHEME, f"its scheme is {document.get('scheme')!r}, not {SCHEME!r}")
-        _require(set(document) == _KEYS, f"its keys are {sorted(document)}, not {sorted(_KEYS)}")
+        _require(document.get("scheme") == SCHEME, f"its scheme is {_shown(document.get('scheme'))}, not {SCHEME!r}")
+        _require(set(document) == _KEYS, f"its keys are {_shown(sorted(document))}, not {sorted(_KEYS)}")
         manifest = cls(
             files=_parse_files(document["files"]),
             base_model=_parse_base_model(document["base_model"]),
@@ -161,6 +162,12 @@ def is_file_name(name: str) -> bool:
 def manifest_digest(data: bytes) -> str:
     """The name of the version that a manifest's bytes describe."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _shown(value: object) -> str:
+    """A value from outside, short enough for a sentence."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _require(condition: bool, fault: str) -> None:
@@ -195,8 +202,10 @@ def _parse_file(value: object) -> ManifestFile:
     item = _parse_mapping(value, "files")
     _require(set(item) - {"header_sha256"} == {"path", "size", "sha256"}, "a file needs path, size and sha256")
     path, size, sha256, header = item["path"], item["size"], item["sha256"], item.get("header_sha256")
-    _require(isinstance(path, str) and is_file_name(path), f"{path!r} is not a plain file name")
-    _require(isinstance(size, int) and not isinstance(size, bool) and size >= 0, f"the size of {path} is {size!r}")
+    _require(isinstance(path, str) and is_file_name(path), f"{_shown(path)} is not a plain file name")
+    _require(
+        isinstance(size, int) and not isinstance(size, bool) and size >= 0, f"the size of {path} is {_shown(size)}"
+    )
     _require(_is_digest(sha256), f"the sha256 of {path} is not 64 lower-case hex digits")
     _require("header_sha256" not in item or _is_digest(header), f"the header_sha256 of {path} is not a digest")
     return ManifestFile(path, size, sha256, header)
@@ -207,7 +216,7 @@ def _is_digest(value: object) -> bool:
 
 
 def _parse_base_model(value: object) -> str:
-    _require(isinstance(value, str) and bool(_BASE_MODEL.fullmatch(value)), f"base_model is {value!r}")
+    _require(isinstance(value, str) and bool(_BASE_MODEL.fullmatch(value)), f"base_model is {_shown(value)}")
     return str(value)
 
 
@@ -219,7 +228,8 @@ def _parse_base(value: object) -> dict[str, Any]:
 
 def _parse_provenance(value: object) -> Provenance:
     _require(
-        isinstance(value, str) and value in set(Provenance), f"provenance is {value!r}, not {' or '.join(Provenance)}"
+        isinstance(value, str) and value in set(Provenance),
+        f"provenance is {_shown(value)}, not {' or '.join(Provenance)}",
     )
     return Provenance(str(value))
 

@@ -76,3 +76,10 @@ def test_a_key_that_may_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch, ho
     with pytest.raises(DomainError, match=r"theirs\.pem cannot be used: it cannot be read") as raised:
         trusted_keys(None, [home / "theirs.pem"])
     assert raised.value.reason is Reason.KEY_INVALID
+
+
+def test_a_directory_without_keys_is_told(home: Path) -> None:
+    (home / "empty").mkdir()
+    with pytest.raises(DomainError, match="holds no key") as caught:
+        trusted_keys(None, [home / "empty"])
+    assert caught.value.reason is Reason.KEY_INVALID

@@ -127,6 +127,13 @@ def test_nesting_is_refused_before_anything_runs_out_of_stack(depth: int) -> Non
     assert caught.value.reason is Reason.MANIFEST_INVALID
 
 
+@pytest.mark.parametrize("key", ["scheme", "base_model", "provenance", "k" * 500_000])
+def test_what_is_quoted_is_cut(key: str) -> None:
+    with pytest.raises(DomainError) as caught:
+        AdapterManifest.from_bytes(changed(**{key: "x" * 500_000}))
+    assert len(caught.value.message) < 600
+
+
 @given(
     st.binary(max_size=200)
     | st.recursive(
