@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import click
@@ -56,6 +57,13 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]
     for row in rows:
         table.add_row(*(str(row.get(key) if row.get(key) is not None else "") for key in columns))
     Console().print(table)
+
+
+def shown_time(rfc3339: str | None) -> str:
+    """A time as tables show it: in UTC, to the second."""
+    if not rfc3339:
+        return ""
+    return datetime.fromisoformat(rfc3339).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def printable(text: str) -> str:

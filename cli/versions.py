@@ -6,7 +6,7 @@ from typing import Final
 from cli.client import Suite
 from services.common.errors import DomainError, Reason
 
-SHOWN_DIGITS: Final = 16
+SHOWN_DIGITS: Final = 12
 _PREFIX: Final = re.compile(r"[0-9a-f]{8,64}")
 _DIGEST_DIGITS: Final = 64
 

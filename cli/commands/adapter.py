@@ -8,7 +8,7 @@ import click
 from cli.client import Json, Suite, find_suite
 from cli.commands.adapter_export import export
 from cli.commands.adapter_import import import_
-from cli.output import json_option, print_json, print_table
+from cli.output import json_option, print_json, print_table, shown_time
 from cli.versions import find_version, short
 from services.common.resource_names import check_slug
 
@@ -45,9 +45,9 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
         "base_model": "BASE",
         "provenance": "PROVENANCE",
         "latest": "LATEST VERSION",
-        "update_time": "CHANGED",
+        "changed": "CHANGED",
     }
-    shown = [{**row, "latest": _latest(row)} for row in rows]
+    shown = [{**row, "latest": _latest(row), "changed": shown_time(row["update_time"])} for row in rows]
     print_table(shown, columns, empty="No adapters yet. Train one: tenon train --base BASE --data FILE --name NAME")
 
 
@@ -71,14 +71,15 @@ def show(data_dir: Path | None, name: str, as_json: bool) -> None:
         "provenance": "PROVENANCE",
         "base_model": "BASE",
         "signers": "SIGNED BY",
-        "create_time": "CREATED",
+        "created": "CREATED",
         "aliases": "ALIASES",
     }
     rows = [{**version, **_shown(version, found["aliases"])} for version in versions]
     print_table(rows, columns, empty=f"{name} has no versions yet.")
     for version in versions:
         if version["state"] == "revoked":
-            click.echo(f"{short(version['id'])} was revoked on {version['revoke_time']}: {version['revoke_reason']}")
+            when = shown_time(version["revoke_time"])
+            click.echo(f"{short(version['id'])} was revoked on {when} UTC: {version['revoke_reason']}")
 
 
 @adapter.command("revoke")
@@ -128,6 +129,7 @@ def _latest(row: Json) -> str:
 def _shown(version: Json, aliases: Sequence[Json]) -> Json:
     return {
         "digest": short(version["id"]),
+        "created": shown_time(version["create_time"]),
         "signers": ", ".join(key_id[:12] for key_id in version["signed_by"]) or "nobody",
         "aliases": ", ".join(_at(version["id"], aliases)),
     }

@@ -150,19 +150,19 @@ async def test_a_revocation_and_its_recovery_by_the_command_line(rest: Rest) -> 
     ran = await rest.tenon("adapter", "revoke", "monkey", "--version", second[:8], "--reason", "it swears")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == [
-        f"Version {second[:16]} of monkey is revoked: it swears",
+        f"Version {second[:12]} of monkey is revoked: it swears",
         "monkey:latest answers no more. Point it at another version: tenon adapter alias monkey latest VERSION",
     ]
     listed = await rest.tenon("adapter", "list")
-    assert f"{second[:16]} (revoked)" in listed.stdout
+    assert f"{second[:12]} (revoked)" in listed.stdout
     assert "PROVENANCE" in listed.stdout
     assert "witnessed" in listed.stdout
     ran = await rest.tenon("adapter", "alias", "monkey", "latest", first[:10])
-    assert ran.stdout == f"monkey:latest answers with version {first[:16]} now.\n", ran.stderr
+    assert ran.stdout == f"monkey:latest answers with version {first[:12]} now.\n", ran.stderr
     ran = await rest.tenon("adapter", "revoke", "monkey", "--version", second, "--reason", "again")
     assert ran.stdout.splitlines() == [
-        f"Version {second[:16]} of monkey is revoked: it swears",
-        f"monkey answers with version {first[:16]}, as before.",
+        f"Version {second[:12]} of monkey is revoked: it swears",
+        f"monkey answers with version {first[:12]}, as before.",
     ]
     ran = await rest.tenon("adapter", "alias", "monkey", "production", second)
     assert ran.returncode == 3
@@ -171,10 +171,10 @@ async def test_a_revocation_and_its_recovery_by_the_command_line(rest: Rest) -> 
     shown = await rest.tenon("adapter", "show", "monkey")
     heading, *rows, note = [line for line in shown.stdout.splitlines() if line.strip()]
     assert heading.split() == ["VERSION", "STATE", "PROVENANCE", "BASE", "SIGNED", "BY", "CREATED", "ALIASES"]
-    assert [row.split()[:2] for row in rows] == [[second[:16], "revoked"], [first[:16], "ready"]]
+    assert [row.split()[:2] for row in rows] == [[second[:12], "revoked"], [first[:12], "ready"]]
     assert TEST_KEY.public.key_id[:12] in rows[0]
     assert rows[1].rstrip().endswith("latest")
-    assert note.startswith(f"{second[:16]} was revoked on ")
+    assert note.startswith(f"{second[:12]} was revoked on ")
     found = json.loads((await rest.tenon("adapter", "show", "monkey", "--json")).stdout)
     assert found["id"] == "monkey"
     assert [version["id"] for version in found["versions"]] == [second, first]
