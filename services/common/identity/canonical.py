@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
@@ -13,11 +13,20 @@ import rfc8785
 
 from services.common.errors import DomainError, Reason
 
-__all__ = ["canonical_json", "decode_special_floats", "digest_of", "parse_json", "sha256_hex", "tag_numbers"]
+__all__ = [
+    "canonical_json",
+    "canonical_pieces",
+    "decode_special_floats",
+    "digest_of",
+    "parse_json",
+    "sha256_hex",
+    "tag_numbers",
+]
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 """RFC 8785 numbers are IEEE 754 doubles; beyond this an integer has no single spelling."""
 MAX_DEPTH: Final = 64
+MEMBERS_AT_ONCE: Final = 4096
 FLOAT_TAG: Final = "__float__"
 """How transformers writes a non-finite float: {"__float__": "Infinity"}."""
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -35,14 +44,34 @@ def canonical_json(value: object) -> bytes:
     Raises:
         DomainError: FINGERPRINT_INVALID, where the value has no canonical form (a lone surrogate, NaN, too deep).
     """
-    try:
-        return _ENCODER.encode(_ordered(value)).encode("utf-8")
-    except (_NeedsNumbersError, UnicodeEncodeError, RecursionError):
-        return _canonical_json(value)
+    return _plain_json(value) or _canonical_json(value)
+
+
+def canonical_pieces(value: Mapping[str, Any] | list[Any]) -> Iterator[bytes]:
+    """The canonical form of a large object or list, its numbers tagged, some thousand members at a time.
+
+    Raises:
+        DomainError: as of ``canonical_json``.
+    """
+    names = _in_order(value) if isinstance(value, Mapping) else []
+    opening, closing = (b"{", b"}") if isinstance(value, Mapping) else (b"[", b"]")
+    yield opening
+    for begin in range(0, len(value), MEMBERS_AT_ONCE):
+        end = begin + MEMBERS_AT_ONCE
+        part = {name: value[name] for name in names[begin:end]} if isinstance(value, Mapping) else value[begin:end]
+        yield (b"," if begin else b"") + (_plain_json(part) or canonical_json(tag_numbers(part)))[1:-1]
+    yield closing
 
 
 class _NeedsNumbersError(Exception):
     """Something is in the value that the short cut does not spell."""
+
+
+def _plain_json(value: object) -> bytes | None:
+    try:
+        return _ENCODER.encode(_ordered(value)).encode("utf-8")
+    except (_NeedsNumbersError, UnicodeEncodeError, RecursionError):
+        return None
 
 
 def _canonical_json(value: object) -> bytes:

@@ -79,12 +79,13 @@ def _lines(comparison: Comparison) -> list[str]:
 
 
 def _telling(comparison: Comparison) -> list[Difference]:
-    """The differences, those first that both have, with other values."""
+    """The differences: what the headline speaks of, then what both have with other values."""
 
     def rank(difference: Difference) -> tuple[bool, bool, bool]:
         one_sided = difference.expected is None or difference.actual is None
         # Of the shapes in a summary there is only a digest; keys of the configuration say more.
-        return one_sided, difference.subject == "structure", difference.kind is not comparison.verdict
+        elsewhere = comparison.verdict is not Verdict.STRUCTURE_DIFFERS and difference.kind is not comparison.verdict
+        return elsewhere, one_sided, difference.subject == "structure"
 
     return sorted(comparison.differences, key=rank)
 

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from services.common.errors import DomainError, Reason
-from services.common.identity.base_directory import LIMITS, TOKENIZER, Layout, check_index, examine
+from services.common.identity.base_directory import Layout, check_index, examine
 from services.common.identity.cache import DigestCache
-from services.common.identity.canonical import parse_json, sha256_hex
+from services.common.identity.canonical import sha256_hex
 from services.common.identity.completeness import check_complete
 from services.common.identity.config import normalize_config
 from services.common.identity.contents import content_digests
@@ -132,9 +132,7 @@ class OpenBase:
         content = sha256_hex(data)
         known = cache.get_document(content) if cache else None
         if known is None:
-            known = pipeline_digest(
-                parse_json(data, what=TOKENIZER, limit=LIMITS[TOKENIZER], reason=Reason.BASE_NOT_A_MODEL)
-            )
+            known = pipeline_digest(data)
             if cache:
                 cache.put_document(content, known)
         return tokenizer_digest(known, self._documents.roles)

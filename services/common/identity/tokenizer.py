@@ -4,11 +4,21 @@ Padding and truncation are the caller's and are left out. Trainer and inference 
 never with a class that rebuilds parts of it.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from services.common.errors import DomainError, Reason
-from services.common.identity.canonical import digest_of, tag_numbers
+from services.common.identity.base_directory import LIMITS, TOKENIZER
+from services.common.identity.canonical import (
+    canonical_json,
+    canonical_pieces,
+    digest_of,
+    parse_json,
+    sha256_hex,
+    tag_numbers,
+)
+from services.common.identity.merges import cut_merges, read_merges
 
 __all__ = ["ROLES", "pipeline_digest", "special_token_roles", "template_digest", "templates_of", "tokenizer_digest"]
 
@@ -36,44 +46,67 @@ def tokenizer_digest(pipeline: str, roles: Mapping[str, Any]) -> str:
     return digest_of({"pipeline": pipeline, "roles": roles})
 
 
-def pipeline_digest(document: Any) -> str:
+def pipeline_digest(data: bytes) -> str:
     """Digest of what tokenizer.json computes.
 
+    Vocabulary and merges are read and spelled piece by piece as far as may be: the objects of a large file take ten times
+    its size.
+
     Raises:
-        DomainError: BASE_NOT_A_MODEL where it is not a tokenizer.
+        DomainError: BASE_NOT_A_MODEL where it is not a tokenizer, LIMIT_EXCEEDED where it is too long.
     """
+    mark = sha256_hex(data)  # nobody can write this into the data
+    rest, begin = cut_merges(data, mark)
+    model, steps = _read(rest)
+    if begin is not None and model.get("merges") != mark:  # a list of that name, and none of the model's
+        begin, (model, steps) = None, _read(data)
+    large: dict[str, Iterable[bytes]] = {}
+    if (merges := model.pop("merges", None)) is not None:
+        large["merges"] = _spelled_merges([merges] if begin is None else read_merges(data, begin, what=TOKENIZER))
+    if isinstance(model.get("vocab"), dict | list):
+        large["vocab"] = canonical_pieces(model.pop("vocab"))
+    marks = {key: f"{mark} {key}" for key in large}
+    return _digest_with(canonical_json({**steps, "model": _model(model) | marks}), marks, large)
+
+
+def _digest_with(text: bytes, marks: Mapping[str, str], large: Mapping[str, Iterable[bytes]]) -> str:
+    """SHA-256 of a canonical form, with the large parts where their marks are."""
+    hasher = hashlib.sha256()
+    for key, mark in sorted(marks.items()):
+        before, _, text = text.partition(canonical_json(mark))
+        hasher.update(before)
+        for piece in large[key]:
+            hasher.update(piece)
+    hasher.update(text)
+    return hasher.hexdigest()
+
+
+def _read(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model, and the canonical form of the steps beside it."""
+    document = parse_json(data, what=TOKENIZER, limit=LIMITS[TOKENIZER], reason=Reason.BASE_NOT_A_MODEL)
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
         raise _not_a_tokenizer("has no model")
-    parts = {key: _without_nulls(document[key]) for key in STEPS if document.get(key) is not None}
-    parts["added_tokens"] = _added_tokens(parts.get("added_tokens", []))
-    return digest_of(tag_numbers(parts) | {"model": _model(document["model"])})
+    steps = {key: _without_nulls(document[key]) for key in STEPS if document.get(key) is not None}
+    steps["added_tokens"] = _added_tokens(steps.get("added_tokens", []))
+    return document["model"], tag_numbers(steps)
 
 
 def _model(model: dict[str, Any]) -> dict[str, Any]:
-    """The large parts, vocabulary and merges, are walked as seldom as possible."""
+    """The small parts."""
     defaults = MODEL_DEFAULTS.get(str(model.get("type")), {})
-    merges, vocabulary = model.get("merges"), model.get("vocab")
-    rest = {key: value for key, value in model.items() if key not in {"merges", "vocab"}}
-    normal = {
-        key: value
-        for key, value in tag_numbers(_without_nulls(rest)).items()
-        if key not in defaults or value != defaults[key]
-    }
-    if merges is not None:
-        normal["merges"] = _merges(merges)
-    if vocabulary is not None:
-        normal["vocab"] = vocabulary if _is_plain(vocabulary) else tag_numbers(vocabulary)
-    return normal
+    normal = tag_numbers(_without_nulls(model))
+    return {key: value for key, value in normal.items() if key not in defaults or value != defaults[key]}
 
 
-def _is_plain(vocabulary: Any) -> bool:
-    return isinstance(vocabulary, dict) and all(type(index) is int for index in vocabulary.values())
-
-
-def _merges(merges: Any) -> list[list[str]]:
-    if not isinstance(merges, list):
-        raise _not_a_tokenizer("has merges that are no list")
-    return [_pair(merge) for merge in merges]
+def _spelled_merges(blocks: Iterable[Any]) -> Iterator[bytes]:
+    """Merges as pairs, in canonical form."""
+    separator = b"["
+    for merges in blocks:
+        if not isinstance(merges, list):
+            raise _not_a_tokenizer("has merges that are no list")
+        yield separator + canonical_json([_pair(merge) for merge in merges])[1:-1]
+        separator = b","
+    yield b"]"
 
 
 def _pair(merge: Any) -> list[str]:

@@ -196,7 +196,7 @@ def read_base_documents(data: bytes) -> tuple[Any, ...]:
         quantization and digest_of(quantization),
         processor_digest(documents.config, documents.processor),
         code_digest(directory, documents.auto_maps),
-        pipeline_digest(value.get("tokenizer.json")),
+        pipeline_digest(files.get("tokenizer.json", b"{}")),
         tokenizer_digest(DIGEST, documents.roles),
         template_digest(documents.templates),
     )

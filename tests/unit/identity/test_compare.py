@@ -201,3 +201,11 @@ def test_a_refusal_between_summaries_shows_keys_before_digests(fingerprint: Fing
     assert text[3].startswith("  structure: trained on ")
     assert text[4] == f'  layer_names: trained on ["{"x" * 40}","{"y" * 15}…, here none'
     assert text[-1] == "Serve the adapter on large, or train it again on small."
+
+
+def test_a_refusal_for_a_component_names_it_first(fingerprint: Fingerprint) -> None:
+    before, after, component = MUTATIONS[Verdict.COMPONENT_MISSING]
+    comparison = compare(summarized(fingerprint(before)), summarized(fingerprint(after)))
+    text = explain(comparison, expected_name="whole", actual_name="part").splitlines()
+    assert text[2].startswith(f"  {component}: trained on ")
+    assert text[2].endswith(", here none")
