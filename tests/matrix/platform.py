@@ -4,8 +4,9 @@ but the service it is brought to.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,7 +67,7 @@ class BlindStore(FileSystemStore):
 
 
 class BlindRegistry(AdapterServicer):
-    """A registry that gives out envelopes as they came, and knows how to forge a name."""
+    """A registry that gives out envelopes as they came."""
 
     envelopes: dict[str, bytes]
 
@@ -79,21 +80,29 @@ class BlindRegistry(AdapterServicer):
 class Platform:
     """Where pairs are published and asked."""
 
-    def __init__(self, root: Path, records: MemoryRegistryStore, registry: BlindRegistry, store: BlindStore) -> None:
+    def __init__(
+        self,
+        trust: Path,
+        engines: Engines,
+        records: MemoryRegistryStore,
+        registry: BlindRegistry,
+        store: BlindStore,
+        start: Callable[..., Awaitable[Suite]],
+    ) -> None:
         """Use ``platform`` instead."""
-        self.engines = Engines()
-        self.trust = root / "trust"
+        self._trust = trust
+        self._engines = engines
         self._records = records
         self._registry = registry
         self._store = store
+        self._start = start
         self._suites: dict[tuple[Provenance, bool], Suite] = {}
-        self.start: Any = None
 
     async def suite(self, pair: Pair) -> Suite:
         """The inference service with the settings that a pair asks for."""
         key = (pair.around.admit, pair.around.derivatives)
         if key not in self._suites:
-            self._suites[key] = await self.start(inference_admit=key[0], inference_allow_derivatives=key[1])
+            self._suites[key] = await self._start(inference_admit=key[0], inference_allow_derivatives=key[1])
         return self._suites[key]
 
     async def add_base(
@@ -134,7 +143,7 @@ class Platform:
 
     async def logits(self, prompt: Sequence[int], version: str) -> torch.Tensor | None:
         """Next-token logits of an adapter, of whichever engine has it attached; None where none has."""
-        for engine in self.engines.made:
+        for engine in self._engines.made:
             with suppress(DomainError):
                 return await engine.next_token_logits(prompt, version.rpartition("/")[2])
         return None
@@ -144,7 +153,7 @@ class Platform:
             await transaction.revoke(AdapterVersionName.parse(version), "it told lies")
 
     async def withdraw(self, _: str) -> None:
-        withdraw(self.trust)
+        withdraw(self._trust)
 
     def _store_files(self, pair: Pair, project: str, manifest: bytes) -> None:
         """Each file under the digest that the manifest gives it, whether it has it or not."""
@@ -193,18 +202,23 @@ async def platform(root: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     registry = BlindRegistry(records, store, TrustedKeys([]))
     registry.envelopes = {}
     settings = ServerSettings(listen="127.0.0.1:0", drain_seconds=0.1)
-    made = Platform(root, records, registry, store)
-    made.engines.watch(monkeypatch)
+    engines = Engines()
+    engines.watch(monkeypatch)
+    caches = (root / f"cache-{number}" for number in count())
     async with AsyncExitStack() as stack:
         parts = [base_models, Service(adapters.add, registry, adapters.name)]
         server = await stack.enter_async_context(running_server(settings, parts, {}))
 
         async def start(**chosen: Any) -> Suite:
-            cache = root / f"cache-{len(made._suites)}"
             service = running_inference(
-                server.address, root / "artifacts", cache, root, store=store, trusted_keys=(root / "trust",), **chosen
+                server.address,
+                root / "artifacts",
+                next(caches),
+                root,
+                store=store,
+                trusted_keys=(root / "trust",),
+                **chosen,
             )
             return await stack.enter_async_context(service)
 
-        made.start = start
-        yield made
+        yield Platform(root / "trust", engines, records, registry, store, start)
