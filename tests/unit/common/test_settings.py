@@ -25,7 +25,7 @@ def test_a_wrong_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPa
 
 def test_a_list_that_is_no_json_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENON_TRUSTED_KEYS", "/hunter2")
-    with pytest.raises(DomainError, match="TENON_TRUSTED_KEYS: .*JSON") as caught:
+    with pytest.raises(DomainError, match=r"TENON_TRUSTED_KEYS: .*JSON") as caught:
         TrustSettings.load()
     assert caught.value.reason is Reason.SETTINGS_INVALID
     assert "hunter2" not in caught.value.message
