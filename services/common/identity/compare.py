@@ -110,7 +110,11 @@ def _config(expected: FingerprintSummary, actual: FingerprintSummary) -> Iterato
             yield from _keys("", expected.config, actual.config)
         else:
             yield from _digest(Verdict.CONFIG_DIFFERS, "config.json", expected.config_digest, actual.config_digest)
-    yield from _keys("", {"quantization": expected.quantization}, {"quantization": actual.quantization})
+    yield from _keys("", _stated(expected), _stated(actual))
+
+
+def _stated(fingerprint: FingerprintSummary) -> Mapping[str, Any]:
+    return {} if fingerprint.quantization is None else {"quantization": fingerprint.quantization}
 
 
 def _keys(path: str, expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[Difference]:
@@ -118,13 +122,13 @@ def _keys(path: str, expected: Mapping[str, Any], actual: Mapping[str, Any]) -> 
         ours, theirs = expected.get(key), actual.get(key)
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
             yield from _keys(f"{path}{key}.", ours, theirs)
-        elif _value(ours) != _value(theirs):
-            yield Difference(Verdict.CONFIG_DIFFERS, path + key, _value(ours), _value(theirs))
+        elif _value(expected, key) != _value(actual, key):
+            yield Difference(Verdict.CONFIG_DIFFERS, path + key, _value(expected, key), _value(actual, key))
 
 
-def _value(value: Any) -> str | None:
-    """As canonical JSON, so that 1 and 1.0 are equal here as they are in the digest, and true is not 1."""
-    return None if value is None else canonical_json(value).decode()
+def _value(config: Mapping[str, Any], key: str) -> str | None:
+    """As canonical JSON, so that 1 and 1.0 are equal here as they are in the digest, and null is not absent."""
+    return canonical_json(config[key]).decode() if key in config else None
 
 
 def _weights(expected: FingerprintSummary, actual: FingerprintSummary) -> Iterator[Difference]:

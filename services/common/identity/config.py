@@ -55,6 +55,12 @@ ROLE_TOKENS: Final = frozenset(
 )
 """Token ids that only say which token plays a role: the tokenizer's digest covers the roles."""
 
+PADDING_STEERS: Final = frozenset({
+    "camembert", "cohere_compass_text", "data2vec-text", "roberta", "roberta-prelayernorm", "xglm", "xlm-roberta",
+    "xlm-roberta-xl", "xmod",
+})  # fmt: skip
+"""Model types whose ``pad_token_id`` enters the computation: positions are counted from it, or it is masked."""
+
 RENAMED_KEYS: Final[Mapping[str, Mapping[str, str]]] = {
     "bloom": {"n_embed": "hidden_size"},
     "falcon": {"n_embed": "hidden_size"},
@@ -82,11 +88,12 @@ def _normalize(config: Mapping[str, Any]) -> dict[str, Any]:
     normal: dict[str, Any] = {}
     renames = RENAMED_KEYS.get(str(config.get("model_type")), {})
     for key, value in config.items():
-        if value is None or key in IGNORED_KEYS or key in SAMPLING_DEFAULTS or _is_token_id(key):
+        if key in IGNORED_KEYS or key in SAMPLING_DEFAULTS or (_is_token_id(key) and not _steers(key, config)):
             continue
-        normal[key] = _normalize(value) if is_config(key, value) else _without_nulls(value)
+        # A null stays: in a configuration it turns off what its absence leaves on, such as Mistral's window of 4096.
+        normal[key] = _normalize(value) if is_config(key, value) else value
     for old, new in renames.items():
-        if old in normal:
+        if normal.get(old) is not None:
             normal[new] = normal.pop(old)
     if isinstance(layer_types := normal.get("layer_types"), list):
         normal["layer_types"] = [_layer_type(value) for value in layer_types]
@@ -102,16 +109,12 @@ def _layer_type(value: Any) -> Any:
     return RENAMED_LAYER_TYPES.get(value, value) if isinstance(value, str) else value
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
-
-
 def _is_token_id(key: str) -> bool:
     return key.endswith(TOKEN_ID_SUFFIXES)
+
+
+def _steers(key: str, config: Mapping[str, Any]) -> bool:
+    return key == "pad_token_id" and config.get("model_type") in PADDING_STEERS
 
 
 def placeholder_tokens(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -27,16 +27,32 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5, "rope_type": "default"}},
     ),
     "gpt-neox": (
-        {"rotary_emb_base": 10000, "rotary_pct": 0.25},
-        {"rope_parameters": {"rope_theta": 10000, "partial_rotary_factor": 0.25, "rope_type": "default"}},
+        {"model_type": "gpt_neox", "rotary_emb_base": 10000, "rotary_pct": 0.25},
+        {
+            "model_type": "gpt_neox",
+            "rope_parameters": {"rope_theta": 10000, "partial_rotary_factor": 0.25, "rope_type": "default"},
+        },
     ),
     "gemma 3": (
-        {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
         {
+            "model_type": "gemma3_text",
+            "rope_theta": 1e6,
+            "rope_local_base_freq": 1e4,
+            "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+        },
+        {
+            "model_type": "gemma3_text",
             "rope_parameters": {
                 "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
-            }
+            },
+        },
+    ),
+    "gemma 3, of which only the scaling is said": (
+        {"model_type": "gemma3_text", "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+        {
+            "model_type": "gemma3_text",
+            "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0}},
         },
     ),
     "mrope": (
@@ -46,14 +62,66 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "nested": ({"text_config": {"rope_theta": 5e5}}, {"text_config": {"rope_parameters": {"rope_theta": 5e5}}}),
     "falcon": ({"model_type": "falcon", "n_embed": 64}, {"model_type": "falcon", "hidden_size": 64}),
     "layer types": ({"layer_types": ["attention", "mamba"]}, {"layer_types": ["full_attention", "linear_attention"]}),
-    "nulls": ({"a": None, "b": {"c": None, "d": 1}}, {"b": {"d": 1}}),
 }
+
+NESTED = {"full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_type": "default", "rope_theta": 5e5}}
+OTHER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "null turns off what absence leaves on": (
+        {"model_type": "mistral", "sliding_window": None},
+        {"model_type": "mistral"},
+    ),
+    "null in a part": ({"text_config": {"final_logit_softcapping": None}}, {"text_config": {}}),
+    "positions counted from the padding": (
+        {"model_type": "roberta", "pad_token_id": 1},
+        {"model_type": "roberta", "pad_token_id": 3},
+    ),
+    "key of another family": (
+        {"model_type": "llama", "rope_theta": 1e4, "rotary_emb_base": 5e5},
+        {"model_type": "llama", "rope_theta": 5e5},
+    ),
+    "key that gpt-neox does not read": (
+        {"model_type": "gpt_neox", "rotary_emb_base": 1e4, "partial_rotary_factor": 0.5},
+        {"model_type": "gpt_neox", "rotary_emb_base": 1e4, "rotary_pct": 0.5},
+    ),
+    "two bases of a family that has one": (
+        {"model_type": "llama", "rope_theta": 1e4, "rope_local_base_freq": 5e5},
+        {"model_type": "llama", "rope_parameters": {"full_attention": {"rope_theta": 1e4, "rope_type": "default"},
+                                                    "sliding_attention": {"rope_theta": 5e5, "rope_type": "default"}}},
+    ),
+    "one base beside two": (
+        {"model_type": "llama", "rope_theta": 5e5, "rope_parameters": NESTED},
+        {"model_type": "llama", "rope_parameters": {**NESTED, "full_attention": {"rope_type": "default", "rope_theta": 5e5}}},
+    ),
+    "gemma 3 ignores what is not for a kind of layer": (
+        {"model_type": "gemma3_text", "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+        {"model_type": "gemma3_text", "rope_parameters": {"rope_type": "linear", "factor": 8.0}},
+    ),
+    "gemma 3 does not read type": (
+        {"model_type": "gemma3_text", "rope_local_base_freq": 1e4, "rope_scaling": {"type": "linear", "factor": 8.0}},
+        {"model_type": "gemma3_text", "rope_local_base_freq": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+    ),
+    "scaled by default": (
+        {"model_type": "gpt_oss", "rope_theta": 1e4},
+        {"model_type": "gpt_oss", "rope_scaling": {"rope_type": "default", "rope_theta": 1e4}},
+    ),
+    "length that llama does not read": (
+        {"model_type": "llama", "original_max_position_embeddings": 512, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+        {"model_type": "llama", "original_max_position_embeddings": 512,
+         "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512}},
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SAME)
 def test_two_spellings_of_the_same(name: str) -> None:
     older, newer = SAME[name]
     assert normalize_config(older) == normalize_config(newer)
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_transformers_computes_otherwise_is_spelled_otherwise(name: str) -> None:
+    one, other = OTHER[name]
+    assert normalize_config(one) != normalize_config(other)
 
 
 @pytest.mark.parametrize("key", sorted({*IGNORED_KEYS, *SAMPLING_DEFAULTS, "eos_token_id", "image_token_index"}))
