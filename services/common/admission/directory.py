@@ -198,7 +198,7 @@ def _check_regular(directory: Path, path: Path) -> None:
     """Told by the kernel's word on the path; whatever is there by then, opening it cannot hang."""
     try:
         mode = path.stat().st_mode
-        inside = path.resolve().is_relative_to(_reach(directory.resolve()))
+        inside = any(path.resolve().is_relative_to(place) for place in _reach(directory.resolve()))
     except (OSError, RuntimeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is a link to itself"
         raise DomainError(
@@ -213,9 +213,11 @@ def _check_regular(directory: Path, path: Path) -> None:
         )
 
 
-def _reach(directory: Path) -> Path:
-    """Where links may lead: the directory, and in the hub's cache, whose files are all links, the repository's."""
-    return directory.parents[1] if directory.parent.name == "snapshots" else directory
+def _reach(directory: Path) -> Iterator[Path]:
+    """Where links may lead: the directory, and in the hub's cache, whose files are all links, the blobs of the repository."""
+    yield directory
+    if directory.parent.name == "snapshots":
+        yield directory.parents[1] / "blobs"
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Bits are looked at instead of values, because numpy has no bfloat16: a number is
 are set, and zero where all bits but the sign are not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -76,9 +76,10 @@ def check_copies(data: ByteRanges, plan: AdapterPlan, base: BaseFingerprint | No
 def check_effect(data: ByteRanges, plan: AdapterPlan, base: BaseFingerprint | None = None) -> None:
     """Refuse an adapter that answers exactly like its base.
 
-    A layer has an effect where A, B and the scale are all different from zero, or a bias of lora_B is. DoRA is no
-    exception: training moves the magnitudes only together with B, so that a B of zeros was never trained. A replaced
-    module has one unless it is the base's own, which can be told where ``base`` is given.
+    A layer has an effect where the scale is different from zero, and for some rank both its row of A and its column of B
+    are; or where a bias of lora_B is. DoRA is no exception: training moves the magnitudes only together with B, so that a
+    B of zeros was never trained. A replaced module has one unless it is the base's own, which can be told where ``base``
+    is given.
 
     Raises:
         DomainError: ADAPTER_NO_EFFECT.
@@ -92,8 +93,8 @@ def check_effect(data: ByteRanges, plan: AdapterPlan, base: BaseFingerprint | No
             return
     raise DomainError(
         Reason.ADAPTER_NO_EFFECT,
-        "The adapter changes nothing: in every layer lora_A, lora_B or the scale (lora_alpha) is zero, so it would answer "
-        "exactly like its base. Train it again, for more steps or at a higher learning rate.",
+        "The adapter changes nothing: in every layer the scale (lora_alpha) is zero, or for each rank lora_A or lora_B, so "
+        "it would answer exactly like its base. Train it again, for more steps or at a higher learning rate.",
     )
 
 
@@ -102,7 +103,21 @@ def _has_effect(data: ByteRanges, layer: PlannedLayer) -> bool:
         return False
     if layer.bias is not None and _has_nonzero(data, layer.bias):
         return True
-    return _has_nonzero(data, layer.b) and _has_nonzero(data, layer.a)
+    rank, columns = layer.a.shape
+    in_a = _ranks(data, layer.a, lambda place: place // columns)
+    in_b = _ranks(data, layer.b, lambda place: place % rank)
+    return not in_a.isdisjoint(in_b)
+
+
+def _ranks(data: ByteRanges, entry: TensorEntry, rank_of: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> set[int]:
+    """The ranks for which a matrix has a number that is not zero, told from the places of its numbers."""
+    _, _, magnitude = FORMATS[entry.dtype]
+    found: set[int] = set()
+    begin = 0
+    for words in _words(data, entry):
+        found.update(np.unique(rank_of(begin + np.flatnonzero(words & magnitude))).tolist())
+        begin += len(words)
+    return found
 
 
 def _is_finite(data: ByteRanges, entry: TensorEntry) -> bool:

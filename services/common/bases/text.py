@@ -104,9 +104,10 @@ def render_chat(
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
         )
-    except (TemplateError, TypeError, ValueError, KeyError, OverflowError) as error:
+    except (TemplateError, ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         raise DomainError(
-            Reason.INVALID_ARGUMENT, f"The chat template cannot render this conversation: {error}."
+            Reason.INVALID_ARGUMENT,
+            f"The chat template cannot render this conversation: {str(error) or type(error).__name__}.",
         ) from None
     return str(text)
 

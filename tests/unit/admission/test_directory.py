@@ -93,6 +93,14 @@ def test_a_link_out_of_the_directory_is_refused(directory: Path, tmp_path: Path)
     assert reason(open_file, directory, CONFIG_FILE) is Reason.ADAPTER_UNSAFE_FILES
 
 
+def test_a_link_out_of_what_only_looks_like_the_hubs_cache_is_refused(tmp_path: Path) -> None:
+    directory = Adapter().write(tmp_path / "snapshots" / "0123abcd")
+    (directory / CONFIG_FILE).rename(tmp_path / "secret")
+    (directory / CONFIG_FILE).symlink_to("../../secret")
+
+    assert reason(open_file, directory, CONFIG_FILE) is Reason.ADAPTER_UNSAFE_FILES
+
+
 def test_a_link_to_itself_is_refused(directory: Path) -> None:
     (Adapter().write(directory) / CONFIG_FILE).unlink()
     (directory / CONFIG_FILE).symlink_to(CONFIG_FILE)

@@ -34,6 +34,18 @@ def zeroed(adapter: Adapter, ending: str, value: float = 0.0) -> Adapter:
     return adapter.with_tensors(zeros)
 
 
+def crossed(dtype: str) -> Adapter:
+    """A is zero for the second rank, B for the first: neither is zero, and their product is."""
+    adapter = Adapter(lora_tensors(dtype=dtype))
+    zero = filled((1,), 0.0, dtype)[2]
+    changed = {}
+    for name, (_, shape, data) in adapter.tensors.items():
+        first, half = data[: len(zero)], len(data) // 2
+        crossing = data[:half] + bytes(half) if name.endswith("lora_A.weight") else (zero + first) * shape[0]
+        changed[name] = (dtype, shape, crossing)
+    return adapter.with_tensors(changed)
+
+
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
 def test_small_large_and_subnormal_numbers_are_finite(base: BaseFingerprint, dtype: str) -> None:
     adapter = Adapter(lora_tensors(dtype=dtype))
@@ -88,6 +100,8 @@ def test_a_number_that_is_not_finite_is_found_behind_the_first_block(base: BaseF
         zeroed(Adapter(lora_tensors(dtype="F16")), "lora_B.weight"),
         zeroed(Adapter(), "lora_A.weight"),
         zeroed(zeroed(Adapter(), "q_proj.lora_A.weight"), "v_proj.lora_B.weight"),
+        crossed("F32"),
+        crossed("BF16"),
         Adapter().configured(lora_alpha=0),
         zeroed(Adapter(), "lora_B.weight").configured(use_dora=True).with_tensors(
             {f"{PREFIX}model.layers.{n}.self_attn.{s}.lora_magnitude_vector": filled((size,))
@@ -95,7 +109,8 @@ def test_a_number_that_is_not_finite_is_found_behind_the_first_block(base: BaseF
         zeroed(Adapter(), "lora_B.weight").configured(modules_to_save=["lm_head"]).with_tensors(
             {f"{PREFIX}lm_head.weight": BASE_TENSORS["lm_head.weight"]}),
     ],
-    ids=["B", "minus-zero", "minus-zero-bf16", "f16", "A", "one-side-each", "alpha", "dora", "the-base's-own-output"],
+    ids=["B", "minus-zero", "minus-zero-bf16", "f16", "A", "one-side-each", "crossed", "crossed-bf16", "alpha", "dora",
+         "the-base's-own-output"],
 )  # fmt: skip
 def test_an_adapter_that_changes_nothing_is_refused(base: BaseFingerprint, adapter: Adapter) -> None:
     assert reason(adapter, base) is Reason.ADAPTER_NO_EFFECT

@@ -137,6 +137,17 @@ def test_a_template_that_refuses_a_row_is_told(load: Load) -> None:
     assert caught.value.reason is Reason.NOTHING_TO_LEARN
 
 
+@pytest.mark.parametrize(
+    "template",
+    ["{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ 1 // 0 }}", "{{ [][0].x }}"],
+    ids=["calls itself", "divides by zero", "looks in vain"],
+)
+def test_a_template_that_fails_in_its_own_way_is_told(load: Load, template: str) -> None:
+    base = load()
+    with pytest.raises(DomainError, match="cannot render"):
+        row_of(base, conversation(("user", "a"), ("assistant", "b")), template)
+
+
 def test_a_pair_is_used_as_it_stands_and_closed(load: Load) -> None:
     base = load()
     row = label_pair(base.tokenizer, "1, 2,", " 3", LONG)
