@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 
 from services.inference.bases import BasePool, HostedBase
 from services.inference.engine.protocol import EngineRequest, FinishReason
@@ -55,7 +56,8 @@ class Generator:
             if target.adapter is None:
                 return describe_base(hosted)
             async with hosted.adapters.lease(target.adapter) as adapter:
-                return describe_adapter(hosted, adapter)
+                # The same version may have been loaded under another adapter's name.
+                return replace(describe_adapter(hosted, adapter), identity=target.identity)
 
     async def _lease(self, target: Target, leases: AsyncExitStack) -> HostedBase:
         hosted = await leases.enter_async_context(self._bases.lease(target.base))

@@ -100,7 +100,13 @@ class PlainEngine:
 
     async def attach(self, adapter: AdapterWeights) -> Attached:
         """See ``Engine``."""
-        return await asyncio.to_thread(self._adapted.attach, adapter)
+        attaching = asyncio.ensure_future(asyncio.to_thread(self._adapted.attach, adapter))
+        try:
+            return await asyncio.shield(attaching)
+        except asyncio.CancelledError:
+            # A thread cannot be stopped. What it attaches is there before the caller detaches it, not after.
+            await asyncio.gather(attaching, return_exceptions=True)
+            raise
 
     async def detach(self, digest: str) -> None:
         """See ``Engine``."""
