@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from services.common.identity.canonical import tag_numbers
+from services.common.identity.nulls import is_meaningful_null
 from services.common.identity.rope import normalize_rope
 
 __all__ = ["IGNORED_KEYS", "SAMPLING_DEFAULTS", "architecture_of", "is_config", "normalize_config", "text_config"]
@@ -90,8 +91,8 @@ def _normalize(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in config.items():
         if key in IGNORED_KEYS or key in SAMPLING_DEFAULTS or (_is_token_id(key) and not _steers(key, config)):
             continue
-        # A null stays: in a configuration it turns off what its absence leaves on, such as Mistral's window of 4096.
-        normal[key] = _normalize(value) if is_config(key, value) else value
+        if value is not None or is_meaningful_null(config.get("model_type"), key):
+            normal[key] = _normalize(value) if is_config(key, value) else _without_nulls(value)
     for old, new in renames.items():
         if normal.get(old) is not None:
             normal[new] = normal.pop(old)
@@ -107,6 +108,14 @@ def is_config(key: str, value: Any) -> bool:
 
 def _layer_type(value: Any) -> Any:
     return RENAMED_LAYER_TYPES.get(value, value) if isinstance(value, str) else value
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
 
 
 def _is_token_id(key: str) -> bool:

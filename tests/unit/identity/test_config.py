@@ -3,6 +3,8 @@ from typing import Any
 import pytest
 
 from services.common.identity.config import IGNORED_KEYS, SAMPLING_DEFAULTS, normalize_config
+from services.common.identity.nulls import meaningful_nulls
+from tests.support.config_nulls import optional_keys_with_a_default
 
 ROPE_4 = {"rope_theta": 1e6, "rope_scaling": {"type": "yarn", "factor": 4.0}, "max_position_embeddings": 32768}
 ROPE_5 = {
@@ -61,6 +63,11 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "nested": ({"text_config": {"rope_theta": 5e5}}, {"text_config": {"rope_parameters": {"rope_theta": 5e5}}}),
     "falcon": ({"model_type": "falcon", "n_embed": 64}, {"model_type": "falcon", "hidden_size": 64}),
+    "nulls": ({"a": None, "b": {"c": None, "d": 1}}, {"b": {"d": 1}}),
+    "null of a key that means nothing to the model type": (
+        {"model_type": "llama", "head_dim": None, "sliding_window": None},
+        {"model_type": "llama"},
+    ),
     "layer types": ({"layer_types": ["attention", "mamba"]}, {"layer_types": ["full_attention", "linear_attention"]}),
 }
 
@@ -70,7 +77,10 @@ OTHER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"model_type": "mistral", "sliding_window": None},
         {"model_type": "mistral"},
     ),
-    "null in a part": ({"text_config": {"final_logit_softcapping": None}}, {"text_config": {}}),
+    "null in a part": (
+        {"text_config": {"model_type": "gemma2", "final_logit_softcapping": None}},
+        {"text_config": {"model_type": "gemma2"}},
+    ),
     "positions counted from the padding": (
         {"model_type": "roberta", "pad_token_id": 1},
         {"model_type": "roberta", "pad_token_id": 3},
@@ -148,3 +158,10 @@ def test_numbers_that_json_cannot_hold_are_tagged() -> None:
 def test_other_scaling_counts() -> None:
     other = {**ROPE_4, "rope_scaling": {"type": "yarn", "factor": 8.0}}
     assert normalize_config(ROPE_4) != normalize_config(other)
+
+
+def test_transformers_does_take_these_nulls_for_something_else() -> None:
+    known = optional_keys_with_a_default()
+    for key, model_types in meaningful_nulls().items():
+        assert model_types <= set(known[key]), key
+    assert "mistral" in meaningful_nulls()["sliding_window"]

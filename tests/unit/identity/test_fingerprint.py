@@ -62,6 +62,7 @@ def test_independent_of_threads(tmp_path: Path) -> None:
         {"attn_implementation": "flash_attention_2"},
         {"temperature": 0.7, "top_p": 0.8, "do_sample": True},
         {"eos_token_id": [1, 2], "bos_token_id": 0, "pad_token_id": 3},
+        {"something_unset": None},
         {"rope_parameters": None, "rope_theta": 10000.0},
         {"rope_parameters": None, "rope_theta": 10000, "rope_scaling": None},
     ],
