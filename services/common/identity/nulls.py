@@ -17,8 +17,8 @@ TABLE: Final = "meaningful_nulls.json"
 
 
 def is_meaningful_null(model_type: object, key: str) -> bool:
-    """Whether null says something else than the absence of the key."""
-    return isinstance(model_type, str) and model_type in meaningful_nulls().get(key, frozenset())
+    """Whether null says something else than the absence of the key, or could, in a part that does not say what it is."""
+    return not isinstance(model_type, str) or model_type in meaningful_nulls().get(key, frozenset())
 
 
 @cache
