@@ -59,10 +59,11 @@ def version_not_ready(name: AdapterVersionName) -> DomainError:
 def version_revoked(version: AdapterVersion, revoke_time: datetime) -> DomainError:
     """Return the error for a version that was withdrawn."""
     name = version.name
+    when, why = f"{revoke_time.astimezone(UTC):%Y-%m-%d %H:%M}", version.revoke_reason.removesuffix(".")
     text = (
-        f"Version {name.version[:12]} of the adapter {name.adapter} was revoked on "
-        f"{revoke_time.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {version.revoke_reason.removesuffix('.')}. It answers no more. Move the alias that points at it to another "
-        f"version (`tenon adapter alias {name.adapter} ALIAS VERSION`), or ask for another version."
+        f"Version {name.version[:12]} of the adapter {name.adapter} was revoked on {when} UTC: {why}. It answers no more. "
+        "Ask for another version, or move the alias that points at it (`tenon adapter alias "
+        f"{name.adapter} ALIAS VERSION`)."
     )
     return DomainError(Reason.ADAPTER_VERSION_REVOKED, text, {"adapter_version": str(name)})
 

@@ -22,6 +22,7 @@ class _Tables:
     versions: dict[AdapterVersionName, AdapterVersion] = field(default_factory=dict)
     aliases: dict[AliasName, Alias] = field(default_factory=dict)
     requests: dict[tuple[str, str, UUID], tuple[str, bytes]] = field(default_factory=dict)
+    revocations: dict[tuple[str, str], tuple[datetime, str]] = field(default_factory=dict)
     counter: int = 0
 
     def copy(self) -> "_Tables":
@@ -31,6 +32,7 @@ class _Tables:
             dict(self.versions),
             dict(self.aliases),
             dict(self.requests),
+            dict(self.revocations),
             self.counter,
         )
 
@@ -149,11 +151,12 @@ class MemoryTransaction:
             ready_time=None,
         )
         self._tables.versions[new.name] = version
-        return version
+        return self._withdrawn(version)
 
     async def find_version(self, name: AdapterVersionName) -> AdapterVersion | None:
         """See `RegistryTransaction.find_version`."""
-        return self._tables.versions.get(name)
+        version = self._tables.versions.get(name)
+        return None if version is None else self._withdrawn(version)
 
     async def add_signatures(self, name: AdapterVersionName, signatures: Mapping[str, bytes]) -> AdapterVersion:
         """See `RegistryTransaction.add_signatures`."""
@@ -167,12 +170,13 @@ class MemoryTransaction:
 
     async def revoke(self, name: AdapterVersionName, reason: str) -> AdapterVersion:
         """See `RegistryTransaction.revoke`."""
-        return self._change(name, revoke_time=self._now, revoke_reason=reason)
+        self._tables.revocations.setdefault((name.project, name.version), (self._now, reason))
+        return self._withdrawn(self._tables.versions[name])
 
     async def list_versions(self, adapter: AdapterName, *, before: int, limit: int) -> Sequence[AdapterVersion]:
         """See `RegistryTransaction.list_versions`."""
         found = [
-            replace(version, manifest=b"")
+            replace(self._withdrawn(version), manifest=b"")
             for name, version in self._tables.versions.items()
             if AdapterName(name.project, name.adapter) == adapter and version.number < before
         ]
@@ -202,7 +206,12 @@ class MemoryTransaction:
 
     def _change(self, name: AdapterVersionName, **changes: Any) -> AdapterVersion:
         self._tables.versions[name] = replace(self._tables.versions[name], **changes)
-        return self._tables.versions[name]
+        return self._withdrawn(self._tables.versions[name])
+
+    def _withdrawn(self, version: AdapterVersion) -> AdapterVersion:
+        """The version with what is known of its withdrawal, under whichever adapter's name that was."""
+        found = self._tables.revocations.get((version.name.project, version.name.version))
+        return replace(version, revoke_time=found[0], revoke_reason=found[1]) if found else version
 
     def _next(self) -> int:
         self._tables.counter += 1

@@ -83,8 +83,10 @@ FROM unnest(%(key_ids)s::text[], %(signatures)s::bytea[]) AS new (key_id, signat
 ON CONFLICT DO NOTHING
 
 -- name: insert_revocation
+-- Two who withdraw it under two names meet here; the first reason stays.
 INSERT INTO registry.revocations (project, adapter, version, reason)
 VALUES (%(project)s, %(adapter)s, %(version)s, %(reason)s)
+ON CONFLICT DO NOTHING
 
 -- name: find_version
 SELECT * FROM registry.versions

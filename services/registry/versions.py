@@ -34,15 +34,16 @@ async def create(transaction: RegistryTransaction, new: NewVersion) -> AdapterVe
     """Record a version, PENDING; the same manifest again adds the signatures that are new and else changes nothing.
 
     Raises:
-        DomainError: ADAPTER_NOT_FOUND; BASE_MODEL_NOT_FOUND; BASE_FINGERPRINT_MISMATCH.
+        DomainError: ADAPTER_NOT_FOUND; BASE_MODEL_NOT_FOUND; BASE_FINGERPRINT_MISMATCH; ADAPTER_VERSION_REVOKED: it was
+            withdrawn in this project, under this adapter's name or another's.
     """
     adapter = AdapterName(new.name.project, new.name.adapter)
     await adapters.lock(transaction, adapter)
     existing = await transaction.find_version(new.name)
     if existing is not None:
-        return await _add_signatures(transaction, existing, new.signatures)
+        return await _add_signatures(transaction, _not_revoked(existing), new.signatures)
     await _check_base(transaction, new)
-    version = await transaction.insert_version(new)
+    version = _not_revoked(await transaction.insert_version(new))
     await transaction.touch_adapter(adapter)
     return version
 

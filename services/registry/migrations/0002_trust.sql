@@ -30,13 +30,15 @@ CREATE TABLE registry.version_signatures (
   FOREIGN KEY (project, adapter, version) REFERENCES registry.adapter_versions
 );
 
+-- A version is withdrawn wherever it is in its project: the same bytes under another adapter's name are the same version.
 CREATE TABLE registry.revocations (
   project     text COLLATE "C" NOT NULL,
-  adapter     text COLLATE "C" NOT NULL,
   version     text COLLATE "C" NOT NULL,
+  -- Whose version it was called when it was withdrawn.
+  adapter     text COLLATE "C" NOT NULL,
   reason      text NOT NULL CHECK (length(reason) BETWEEN 1 AND 1000),
   revoke_time timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (project, adapter, version),
+  PRIMARY KEY (project, version),
   FOREIGN KEY (project, adapter, version) REFERENCES registry.adapter_versions
 );
 
@@ -66,4 +68,4 @@ SELECT v.project, v.adapter, v.version, v.number, v.manifest, v.base_model, v.ba
        ) AS signatures,
        r.revoke_time, r.reason AS revoke_reason
 FROM registry.adapter_versions v
-LEFT JOIN registry.revocations r ON (r.project, r.adapter, r.version) = (v.project, v.adapter, v.version);
+LEFT JOIN registry.revocations r ON (r.project, r.version) = (v.project, v.version);

@@ -9,7 +9,7 @@ from services.common.artifacts.filesystem import FileSystemStore
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName
 from services.registry import aliases, versions
-from services.registry.model import AdapterVersion, VersionState
+from services.registry.model import AdapterVersion, NewVersion, VersionState
 from services.registry.pages import PageRequest
 from services.registry.store import RegistryStore
 from tests.contract.registry.samples import (
@@ -23,6 +23,7 @@ from tests.contract.registry.samples import (
     read,
     revoke,
 )
+from tests.support.keys import STRANGERS_KEY
 from tests.support.registry import manifest
 
 UNKNOWN = AdapterVersionName("default", "wukong", "0" * 64)
@@ -41,6 +42,11 @@ async def ready(store: RegistryStore) -> AdapterVersion:
 async def resolve(store: RegistryStore, name: AdapterName | AdapterVersionName | AliasName) -> AdapterVersion:
     async with store.transaction() as transaction:
         return await aliases.resolve(transaction, name)
+
+
+async def create(store: RegistryStore, new: NewVersion) -> AdapterVersion:
+    async with store.transaction() as transaction:
+        return await versions.create(transaction, new)
 
 
 async def make_ready(store: RegistryStore, name: AdapterVersionName) -> AdapterVersion:
@@ -102,13 +108,36 @@ async def test_no_alias_is_moved_onto_it(store: RegistryStore, ready: AdapterVer
 async def test_the_same_manifest_again_does_not_bring_it_back(
     store: RegistryStore, ready: AdapterVersion, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    revoked = await revoke(store, ready.name)
-    async with store.transaction() as transaction:
-        assert await versions.create(transaction, await read(manifest())) == revoked
+    await revoke(store, ready.name)
+    assert (await failure(create(store, await read(manifest())))).reason is Reason.ADAPTER_VERSION_REVOKED
     assert (await failure(make_ready(store, ready.name))).reason is Reason.ADAPTER_VERSION_REVOKED
     artifacts = FileSystemStore.open(tmp_path_factory.mktemp("artifacts"))
     error = await failure(versions.check_files(store, artifacts, ready.name))
     assert error.reason is Reason.ADAPTER_VERSION_REVOKED
+
+
+async def test_a_signature_does_not_bring_it_back(store: RegistryStore, ready: AdapterVersion) -> None:
+    revoked = await revoke(store, ready.name)
+    again = await read(manifest(), key=STRANGERS_KEY)
+    assert (await failure(create(store, again))).reason is Reason.ADAPTER_VERSION_REVOKED
+    async with store.transaction() as transaction:
+        assert await versions.get(transaction, ready.name) == revoked
+
+
+async def test_it_is_withdrawn_under_every_name_in_its_project(store: RegistryStore, ready: AdapterVersion) -> None:
+    twin, later = (AdapterName("default", name) for name in ("twin", "later"))
+    for adapter in (twin, later):
+        await add_adapter(store, adapter)
+    held = await create(store, await read(manifest(), twin))
+    await revoke(store, ready.name)
+    async with store.transaction() as transaction:
+        found = await versions.get(transaction, held.name)
+    assert found.state is VersionState.REVOKED
+    assert found.revoke_reason
+    new = await read(manifest(), later)
+    assert (await failure(create(store, new))).reason is Reason.ADAPTER_VERSION_REVOKED
+    async with store.transaction() as transaction:
+        assert not (await versions.list_page(transaction, later, PageRequest(0, ""))).items
 
 
 async def test_a_pending_version_never_becomes_ready(store: RegistryStore, ready: AdapterVersion) -> None:

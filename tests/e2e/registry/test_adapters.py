@@ -134,10 +134,11 @@ async def test_a_damaged_file_is_data_loss(
 
 async def test_a_manifest_is_checked_before_it_is_recorded(registry: Registry) -> None:
     await registry.add_adapter()
-    error = await failure(registry.add_version())
+    sample = registry.manifest(base=fingerprint("weights that nobody registered"))
+    error = await failure(registry.add_version(sample))
     expect(error, StatusCode.NOT_FOUND, Reason.BASE_MODEL_NOT_FOUND)
     await registry.add_base(fingerprint("other weights"))
-    error = await failure(registry.add_version())
+    error = await failure(registry.add_version(sample))
     expect(error, StatusCode.FAILED_PRECONDITION, Reason.BASE_FINGERPRINT_MISMATCH)
     assert error.metadata["verdict"] == "WEIGHTS_DIFFER"
     for wrong in (b"", b"{}", registry.manifest().to_bytes() + b" ", b"x" * (1024 * 1024 + 1)):

@@ -49,7 +49,9 @@ class Rest:
         create = pb.CreateAdapterRequest(parent="projects/default", adapter_id=adapter)
         if not [row for row in (await self.http.get("/v1/adapters")).json()["data"] if row["id"] == adapter]:
             await self.registry.adapters.CreateAdapter(create)
-        version = await self.registry.add_version(self.registry.manifest(**facts))
+        # Of its own: what is revoked is so under every adapter's name.
+        job = f"projects/default/trainingJobs/{adapter}"
+        version = await self.registry.add_version(self.registry.manifest(job=job, **facts))
         await self.registry.finalize(version.name)
         await self.registry.move("latest", version.name)
         return version.name.rpartition("/")[2]

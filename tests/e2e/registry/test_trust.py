@@ -68,8 +68,8 @@ async def test_a_revoked_version_is_listed_and_nothing_else(registry: Registry, 
     assert (revoked.state, revoked.revoke_reason, revoked.HasField("revoke_time")) == (REVOKED, "it swears", True)
     found = await registry.adapters.GetAdapterVersion(pb.GetAdapterVersionRequest(name=ready.name))
     assert found.adapter_version == revoked
-    assert await registry.add_version() == revoked
     for call in (
+        registry.add_version(),
         registry.resolve(registry.adapter),
         registry.resolve(ready.name),
         registry.move("production", ready.name),

@@ -129,7 +129,8 @@ class AdapterServiceServicer:
         Sent again with signatures by other trusted keys, these are added to it: that is how a version outlives its key.
 
         INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
-        FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
+        FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it;
+        (ADAPTER_VERSION_REVOKED): it was revoked, under this adapter's name or another's.
         FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): no base model with the manifest's fingerprint is registered, and the one
         of that name has another; (BASE_MODEL_NOT_FOUND as NOT_FOUND): there is none of that name either.
         """
@@ -150,8 +151,8 @@ class AdapterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeAdapterVersion(self, request, context):
-        """Withdraws a version for good: it is not resolved any more, whichever alias points at it. Repeating it is harmless and
-        keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
+        """Withdraws a version for good: it is not resolved any more, whichever alias points at it, and neither is the same manifest
+        under the name of another adapter of the project. Repeating it is harmless and keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

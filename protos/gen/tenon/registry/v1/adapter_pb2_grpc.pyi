@@ -46,7 +46,8 @@ class AdapterServiceStub:
     Sent again with signatures by other trusted keys, these are added to it: that is how a version outlives its key.
 
     INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
-    FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
+    FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it;
+    (ADAPTER_VERSION_REVOKED): it was revoked, under this adapter's name or another's.
     FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): no base model with the manifest's fingerprint is registered, and the one
     of that name has another; (BASE_MODEL_NOT_FOUND as NOT_FOUND): there is none of that name either.
     """
@@ -59,8 +60,8 @@ class AdapterServiceStub:
     (ADAPTER_VERSION_REVOKED).
     """
     RevokeAdapterVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.RevokeAdapterVersionRequest, _adapter_pb2.RevokeAdapterVersionResponse]
-    """Withdraws a version for good: it is not resolved any more, whichever alias points at it. Repeating it is harmless and
-    keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
+    """Withdraws a version for good: it is not resolved any more, whichever alias points at it, and neither is the same manifest
+    under the name of another adapter of the project. Repeating it is harmless and keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
     """
     GetAdapterVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.GetAdapterVersionRequest, _adapter_pb2.GetAdapterVersionResponse]
     """Returns one version. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND)."""
@@ -101,7 +102,8 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     Sent again with signatures by other trusted keys, these are added to it: that is how a version outlives its key.
 
     INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
-    FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
+    FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it;
+    (ADAPTER_VERSION_REVOKED): it was revoked, under this adapter's name or another's.
     FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): no base model with the manifest's fingerprint is registered, and the one
     of that name has another; (BASE_MODEL_NOT_FOUND as NOT_FOUND): there is none of that name either.
     """
@@ -114,8 +116,8 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     (ADAPTER_VERSION_REVOKED).
     """
     RevokeAdapterVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.RevokeAdapterVersionRequest, _adapter_pb2.RevokeAdapterVersionResponse]  # type: ignore[assignment]
-    """Withdraws a version for good: it is not resolved any more, whichever alias points at it. Repeating it is harmless and
-    keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
+    """Withdraws a version for good: it is not resolved any more, whichever alias points at it, and neither is the same manifest
+    under the name of another adapter of the project. Repeating it is harmless and keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
     """
     GetAdapterVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.GetAdapterVersionRequest, _adapter_pb2.GetAdapterVersionResponse]  # type: ignore[assignment]
     """Returns one version. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND)."""
@@ -177,7 +179,8 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         Sent again with signatures by other trusted keys, these are added to it: that is how a version outlives its key.
 
         INVALID_ARGUMENT (MANIFEST_INVALID): not canonical or against the scheme. NOT_FOUND (ADAPTER_NOT_FOUND).
-        FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it.
+        FAILED_PRECONDITION (SIGNATURE_MISSING, SIGNATURE_INVALID, SIGNATURE_UNTRUSTED): no trusted key vouches for it;
+        (ADAPTER_VERSION_REVOKED): it was revoked, under this adapter's name or another's.
         FAILED_PRECONDITION (BASE_FINGERPRINT_MISMATCH): no base model with the manifest's fingerprint is registered, and the one
         of that name has another; (BASE_MODEL_NOT_FOUND as NOT_FOUND): there is none of that name either.
         """
@@ -202,8 +205,8 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _adapter_pb2.RevokeAdapterVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_adapter_pb2.RevokeAdapterVersionResponse, _abc.Awaitable[_adapter_pb2.RevokeAdapterVersionResponse]]:
-        """Withdraws a version for good: it is not resolved any more, whichever alias points at it. Repeating it is harmless and
-        keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
+        """Withdraws a version for good: it is not resolved any more, whichever alias points at it, and neither is the same manifest
+        under the name of another adapter of the project. Repeating it is harmless and keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
         """
 
     @_abc_1.abstractmethod
