@@ -15,7 +15,7 @@ Until here for every request; the rest of it once, when the adapter is loaded:
 10. Weights: downloaded, by digest, with the same header.
 11. Values: finite, and not without effect.
 12. Attached: applied = total.
-13. Probe: base and adapter compute what they computed when training ended.
+13. Probe: base and adapter compute what they computed when training ended; where nobody recorded that, not the same.
 
 A version that fails leaves the engine as it was.
 """
@@ -41,7 +41,7 @@ from services.inference.blocking import Blocking
 from services.inference.engine.protocol import AdapterWeights, Attached, Engine
 from services.inference.model import AdapterVersion, RegisteredBase
 from services.inference.policy import AdmissionPolicy
-from services.inference.probe import check_probe, coarsest
+from services.inference.probe import check_effect, check_probe, coarsest
 from services.inference.weights import read_weights
 
 
@@ -91,7 +91,7 @@ class Admission:
         try:
             attached = await self._engine.attach(weights)
             _check_applied(attached, total)
-            await self._check_probe(version, verdict)
+            await self._check_answers(version, verdict, weights)
         except BaseException:  # cancelled, too: nobody would ever detach it
             await self._engine.detach(weights.digest)
             raise
@@ -118,7 +118,7 @@ class Admission:
         if file.size > MAX_CONFIG_BYTES:
             raise DomainError(
                 Reason.LIMIT_EXCEEDED,
-                f"{file.path} of {version.name} has {file.size} bytes; {MAX_CONFIG_BYTES} are read. Save the adapter again.",
+                f"{file.path} of {version.label} has {file.size} bytes; {MAX_CONFIG_BYTES} are read. Save the adapter again.",
             )
         data = self._files.read(version.name.project, file)
         config = parse_config(data)
@@ -143,16 +143,24 @@ class Admission:
             )
         return data
 
-    async def _check_probe(self, version: AdapterVersion, verdict: Verdict) -> None:
-        """Compulsory, except for what was trained elsewhere and is served on exactly its own base."""
+    async def _check_answers(self, version: AdapterVersion, verdict: Verdict, weights: AdapterWeights) -> None:
+        """The probe is compulsory, except for what was trained elsewhere and is served on exactly its own base."""
         manifest, base = version.manifest, self._base
         exempt = manifest.provenance is Provenance.DECLARED and verdict is Verdict.EXACT
         if manifest.probe is None and exempt:
+            # One that changes the embedding alone may leave the few tokens asked for as they are.
+            if not self._changes_embeddings_alone(weights):
+                await check_effect(self._engine, version)
             return
         # A derived base may store its weights in a coarser format than the one whose logits were recorded.
         stored = {leaf.dtype for leaf in base.tensors} if verdict is Verdict.DERIVATIVE else set()
         dtype = coarsest(str(self._engine.dtype).removeprefix("torch."), _recorded_in(manifest), *stored)
-        await check_probe(self._engine, version, dtype)
+        await check_probe(self._engine, version, dtype, base_name=self._base_name)
+
+    def _changes_embeddings_alone(self, weights: AdapterWeights) -> bool:
+        embeddings = {module.name for module in self._base.modules if module.kind == "Embedding"}
+        changed = {layer.module for layer in weights.layers} | {whole.module for whole in weights.replacements}
+        return changed <= embeddings
 
 
 def trained_on(manifest: AdapterManifest) -> FingerprintSummary:

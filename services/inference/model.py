@@ -46,6 +46,11 @@ class AdapterVersion:
     manifest_bytes: bytes
     envelope: bytes
 
+    @property
+    def label(self) -> str:
+        """What people call it in a sentence."""
+        return f"version {self.name.version[:12]} of the adapter {self.name.adapter}"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

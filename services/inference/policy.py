@@ -60,7 +60,7 @@ class AdmissionPolicy:
         if self._admit is Provenance.WITNESSED and provenance is not Provenance.WITNESSED:
             raise DomainError(
                 Reason.PROVENANCE_NOT_ADMITTED,
-                f"{version.name} was trained elsewhere: that it belongs to {version.manifest.base_model} is declared by "
+                f"The {version.label} was trained elsewhere: that it belongs to {version.manifest.base_model} is declared by "
                 "its signer, not witnessed. This server serves only adapters that Tenon trained "
                 "(TENON_INFERENCE_ADMIT=witnessed). Train it here, or have declared ones admitted.",
                 {"provenance": provenance.value},

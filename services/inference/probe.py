@@ -59,13 +59,40 @@ def coarsest(*formats: object) -> torch.dtype:
     return max(known, key=order.index, default=order[0])
 
 
-async def check_probe(engine: Engine, version: AdapterVersion, dtype: torch.dtype) -> None:
+PROMPT_TOKENS: Final = 16
+"""Tokens of the prompt that an adapter without recorded answers is asked."""
+
+
+async def check_effect(engine: Engine, version: AdapterVersion) -> None:
+    """Make sure that an adapter of which nobody recorded answers changes any, however its numbers look.
+
+    Args:
+        engine: has the adapter attached.
+        version: of provenance declared.
+
+    Raises:
+        DomainError: ADAPTER_NO_EFFECT.
+    """
+    length = min(PROMPT_TOKENS, engine.context_length, engine.vocabulary_size)
+    prompt = tuple(range(0, engine.vocabulary_size, engine.vocabulary_size // length))[:length]
+    base = await engine.next_token_logits(prompt, None)
+    adapted = await engine.next_token_logits(prompt, version.name.version)
+    if torch.equal(base, adapted):
+        raise DomainError(
+            Reason.ADAPTER_NO_EFFECT,
+            f"The {version.label} changes nothing: after {length} tokens it computes bit for bit what its base computes. "
+            "Train it again, for more steps or at a higher learning rate.",
+        )
+
+
+async def check_probe(engine: Engine, version: AdapterVersion, dtype: torch.dtype, *, base_name: str) -> None:
     """Ask base and adapter once more what the manifest says they answered.
 
     Args:
         engine: has the adapter attached.
         version: whose manifest has a probe.
         dtype: the coarsest format that took part in recording the logits or takes part in computing them now.
+        base_name: of the engine's base, which may be another than the one trained on, declared derived from it.
 
     Raises:
         DomainError: PROBE_MISMATCH, naming the side, the error and the tolerance.
@@ -87,7 +114,7 @@ async def check_probe(engine: Engine, version: AdapterVersion, dtype: torch.dtyp
         logits = await engine.next_token_logits(probe.prompt_token_ids, adapter)
         error = _distance(logits, probe.token_ids, recorded)
         if not error <= allowed[side]:  # NaN is not
-            raise _mismatch(version, side, error, allowed[side], engine)
+            raise _mismatch(version, side, error, allowed[side], engine, base_name)
 
 
 def _distance(logits: torch.Tensor, token_ids: tuple[int, ...], recorded: tuple[float, ...]) -> float:
@@ -103,7 +130,7 @@ def _check_tokens(engine: Engine, version: AdapterVersion, probe: Probe) -> None
     if largest >= engine.vocabulary_size or count > engine.context_length:
         raise DomainError(
             Reason.PROBE_MISMATCH,
-            f"The probe of {version.name} was not recorded on this base: its prompt has {count} tokens up to {largest}, and "
+            f"The probe of {version.label} was not recorded on this base: its prompt has {count} tokens up to {largest}, and "
             f"the base takes {engine.context_length} tokens below {engine.vocabulary_size}. Serve the adapter on the base "
             "it was trained on.",
             {"side": "base"},
@@ -113,17 +140,26 @@ def _check_tokens(engine: Engine, version: AdapterVersion, probe: Probe) -> None
 def _without_probe(version: AdapterVersion) -> DomainError:
     return DomainError(
         Reason.PROBE_MISMATCH,
-        f"The manifest of {version.name} records no answers to compare with, so nobody can tell that it computes here what "
+        f"The manifest of {version.label} records no answers to compare with, so nobody can tell that it computes here what "
         "it computed when training ended. Train it again, or serve it as declared on exactly its own base.",
     )
 
 
-def _mismatch(version: AdapterVersion, side: str, error: float, tolerance: float, engine: Engine) -> DomainError:
-    what = f"{version.manifest.base_model} alone" if side == "base" else f"{version.name}"
+def _mismatch(
+    version: AdapterVersion, side: str, error: float, tolerance: float, engine: Engine, base_name: str
+) -> DomainError:
+    trained_on = version.manifest.base_model
+    if base_name != trained_on:
+        advice = (
+            f"{base_name} is not the base it was trained on, whatever it is declared to be derived from. Serve the adapter on "
+            f"{trained_on}."
+        )
+    else:
+        advice = "Compute in the number format it was trained in (TENON_INFERENCE_DTYPE), or train the adapter again."
+    what = f"{base_name} alone" if side == "base" else f"{base_name} with {version.label}"
     return DomainError(
         Reason.PROBE_MISMATCH,
-        f"{what} does not compute here what it computed when training ended: a logit is off by {error:.3g}, and "
-        f"{tolerance:.3g} is allowed ({engine.compute}). Compute in the number format it was trained in "
-        "(TENON_INFERENCE_DTYPE), or train the adapter again.",
+        f"{what} does not compute what {trained_on} computed when the training ended: a logit is off by {error:.3g}, and "
+        f"{tolerance:.3g} is allowed ({engine.compute}). {advice}",
         {"side": side, "error": f"{error:.6g}", "tolerance": f"{tolerance:.6g}"},
     )

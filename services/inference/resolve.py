@@ -69,7 +69,8 @@ class Resolver:
         if pair not in self._derived:
             comparison = await self._compared(adapter, expected, self._policy.comparison)
             if not comparison.admissible:
-                raise _mismatch(comparison, adapter, expected)
+                derived = base.fingerprint.root == trained_on(adapter.manifest).root
+                raise _mismatch(comparison, adapter, expected, derived=derived)
             self._derived.add(pair)
         return base
 
@@ -109,11 +110,17 @@ class Resolver:
         return registered if registered.id == summary.id else summary
 
 
-def _mismatch(comparison: Comparison, adapter: AdapterVersion, actual: str) -> DomainError:
+def _mismatch(comparison: Comparison, adapter: AdapterVersion, actual: str, *, derived: bool = False) -> DomainError:
     expected = adapter.manifest.base_model
+    text = explain(comparison, expected_name=expected, actual_name=actual)
+    if derived:
+        text += (
+            f"\n{actual} is declared derived from it. A server with TENON_INFERENCE_ALLOW_DERIVATIVES=true serves adapters "
+            "on such bases where the probe agrees."
+        )
     return DomainError(
         Reason.ADAPTER_BASE_MISMATCH,
-        explain(comparison, expected_name=expected, actual_name=actual),
+        text,
         {
             "verdict": comparison.verdict,
             "expected_base": expected,

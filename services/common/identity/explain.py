@@ -17,7 +17,7 @@ HEADLINES: Final[Mapping[Verdict, str]] = {
     Verdict.ARCHITECTURE_DIFFERS: "They are different architectures",
     Verdict.CODE_DIFFERS: "They run different model code",
     Verdict.COMPONENT_MISSING: "They do not have the same components",
-    Verdict.STRUCTURE_DIFFERS: "Their tensors differ in name, shape or dtype",
+    Verdict.STRUCTURE_DIFFERS: "They differ in structure",
     Verdict.CONFIG_DIFFERS: "Their configurations differ",
     Verdict.PROCESSOR_DIFFERS: "Their processors prepare images or sound differently",
     Verdict.TOKENIZER_DIFFERS: "Their tokenizers differ, so the same text would become other tokens",

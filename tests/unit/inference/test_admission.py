@@ -105,10 +105,14 @@ async def test_adapter_that_passes_every_step_is_attached(place: Place) -> None:
     assert engine.asked == [(1, 2), (1, 2)]
 
 
-async def test_declared_adapter_without_a_probe_is_not_asked_and_a_witnessed_one_is_refused(place: Place) -> None:
-    engine = FakeEngine()
-    await place.admission(engine).admit(place.publish(Adapter()))
-    assert engine.asked == []
+async def test_declared_adapter_without_a_probe_must_change_something_and_a_witnessed_one_is_refused(
+    place: Place,
+) -> None:
+    version = place.publish(Adapter())
+    await place.admission(FakeEngine({None: (1.0,), version.name.version: (2.0,)})).admit(version)
+    idle = FakeEngine({None: (1.0,), version.name.version: (1.0,)})
+    assert (await refusal(place, version, idle)).reason is Reason.ADAPTER_NO_EFFECT
+    assert idle.attached == []
     version = place.publish(Adapter(), provenance=Provenance.WITNESSED)
     assert (await refusal(place, version, FakeEngine())).reason is Reason.PROBE_MISMATCH
 

@@ -13,7 +13,7 @@ from services.common.errors import DomainError, Reason
 from services.common.probe import Probe
 from services.common.resource_names import AdapterVersionName
 from services.inference.model import AdapterVersion
-from services.inference.probe import TOLERANCES, check_probe, coarsest
+from services.inference.probe import TOLERANCES, check_effect, check_probe, coarsest
 from tests.support.keys import signed
 from tests.support.registry import manifest
 from tests.unit.inference.engine import FakeEngine
@@ -31,13 +31,14 @@ async def error_of(
     dtype: torch.dtype = F32,
     prompt: tuple[int, ...] = (1, 2),
     tokens: tuple[int, ...] | None = None,
+    base_name: str = "baseModels/tiny",
 ) -> DomainError | None:
     probe = Probe(prompt, tokens or tuple(range(len(base))), base, adapter)
     described = replace(manifest(), probe=probe)
     version = AdapterVersion(NAME, described, described.to_bytes(), signed(described))
     engine = FakeEngine({None: found.get("base", base), NAME.version: found.get("adapter", adapter)})
     try:
-        await check_probe(engine, version, dtype)
+        await check_probe(engine, version, dtype, base_name=base_name)
     except DomainError as error:
         return error
     return None
@@ -106,3 +107,27 @@ def test_the_coarsest_of_all_formats_counts() -> None:
     assert coarsest("BF16", "float16", "F32") is BF16
     assert coarsest("bfloat16", "float32") is BF16
     assert coarsest("I64", None, 7, "float99") is F32
+
+
+async def test_a_base_that_only_claims_to_be_the_same_is_named() -> None:
+    off = {"base": (2.0, 1.0)}
+    own = await error_of((1.0, 1.0), (1.0, 2.0), off)
+    claimed = await error_of((1.0, 1.0), (1.0, 2.0), off, base_name="baseModels/copy")
+    assert own is not None
+    assert claimed is not None
+    assert "TENON_INFERENCE_DTYPE" in own.message
+    assert claimed.message.startswith("baseModels/copy alone does not compute what baseModels/tiny computed")
+    assert claimed.message.endswith("Serve the adapter on baseModels/tiny.")
+
+
+@pytest.mark.parametrize(("adapter", "refused"), [((1.0, 2.0), True), ((1.0, 2.0000002), False)])
+async def test_an_adapter_that_changes_no_bit_is_refused(adapter: tuple[float, ...], *, refused: bool) -> None:
+    described = manifest()
+    version = AdapterVersion(NAME, described, described.to_bytes(), signed(described))
+    engine = FakeEngine({None: (1.0, 2.0), NAME.version: adapter})
+    if not refused:
+        await check_effect(engine, version)
+        return
+    with pytest.raises(DomainError) as caught:
+        await check_effect(engine, version)
+    assert caught.value.reason is Reason.ADAPTER_NO_EFFECT
