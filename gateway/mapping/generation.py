@@ -4,6 +4,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.names import ModelName, base_model_name, last_part, public_version
+from gateway.schemas.adapters import Provenance
 from gateway.schemas.answers import FinishReason, Identity, Usage
 from gateway.schemas.generation import ChatRequest, CompletionRequest, Generation, Message, TextPart
 from services.common.errors import DomainError, Reason, Violation
@@ -11,6 +12,12 @@ from tenon.inference.v1 import inference_pb2
 
 _FINISH: Final[MappingProxyType[int, FinishReason]] = MappingProxyType(
     {inference_pb2.FINISH_REASON_STOP: "stop", inference_pb2.FINISH_REASON_LENGTH: "length"}
+)
+_PROVENANCE: Final[MappingProxyType[int, Provenance]] = MappingProxyType(
+    {
+        inference_pb2.ADAPTER_PROVENANCE_WITNESSED: "witnessed",
+        inference_pb2.ADAPTER_PROVENANCE_DECLARED: "declared",
+    }
 )
 # OpenAI's newer name; templates know the older one.
 _ROLES: Final = MappingProxyType({"developer": "system"})
@@ -74,6 +81,7 @@ def identity(of: inference_pb2.ModelIdentity) -> Identity:
         base_model=last_part(of.base_model),
         base_fingerprint_id=of.base_fingerprint_id,
         adapter_version=public_version(of.adapter_version) or None,
+        provenance=_PROVENANCE.get(of.adapter_provenance),
     )
 
 

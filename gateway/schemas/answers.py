@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from gateway.schemas.adapters import Provenance
 from gateway.schemas.common import Answered
 
 FinishReason = Literal["stop", "length"]
@@ -23,6 +24,9 @@ class Identity(Answered):
     base_model: str
     base_fingerprint_id: str = Field(description="Recomputed from the bytes that were loaded.")
     adapter_version: str | None = Field(description="adapter@version; null for the base alone.")
+    provenance: Provenance | None = Field(
+        description="Who vouches that the adapter was trained on this base; null for the base alone."
+    )
 
 
 class AnswerMessage(Answered):

@@ -29,6 +29,7 @@ def test_a_chat_is_answered_and_says_by_what(client: openai.OpenAI, model: str) 
     extra = answer.model_extra or {}
     assert extra["tenon"]["base_model"] == "tiny-qwen"
     assert bool(extra["tenon"]["adapter_version"]) is ("parrot" in model)
+    assert extra["tenon"]["provenance"] == ("witnessed" if "parrot" in model else None)
 
 
 @pytest.mark.parametrize("model", ["tiny-qwen", "parrot"])
