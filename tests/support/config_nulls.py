@@ -12,9 +12,16 @@ def optional_keys_with_a_default() -> dict[str, list[str]]:
     """Return key → model types whose class takes null for the key, and another value where the key is absent."""
     found: dict[str, list[str]] = {}
     for model_type in sorted(CONFIG_MAPPING.keys()):
-        for name, annotation, default in _fields(CONFIG_MAPPING[model_type]):
-            if default is not None and ("None" in annotation or "Optional" in annotation):
-                found.setdefault(name, []).append(model_type)
+        config = CONFIG_MAPPING[model_type]
+        names = {
+            name
+            for name, annotation, default in _fields(config)
+            if default is not None and ("None" in annotation or "Optional" in annotation)
+        }
+        # An alias sets the same attribute.
+        names |= {alias for alias, name in config.attribute_map.items() if name in names}
+        for name in names:
+            found.setdefault(name, []).append(model_type)
     return dict(sorted(found.items()))
 
 
