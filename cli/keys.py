@@ -1,17 +1,22 @@
 """The keys of whoever runs the command line: their own, which `tenon seal` signs with, and those they trust."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import click
 
+from cli.suite.files import write_atomically
 from cli.user_directories import config_directory, data_directory
 from services.common.errors import DomainError, Reason
-from services.common.signing import SigningKey, TrustedKeys, make_key_file
+from services.common.signing import PublicKey, SigningKey, TrustedKeys, holds_private_key, make_key_file
+from services.common.signing.trust import key_files
 
 OWN_KEY: Final = Path("keys", "own.pem")
 """The user's own key, below the directory of the configuration."""
+OWN_PUBLIC_KEY: Final = OWN_KEY.with_suffix(".pub.pem")
+"""Its public half, to be given to others."""
 SUITE_KEYS: Final = Path("keys", "trusted")
 """The public keys that a suite trusts, below its data directory."""
 
@@ -31,13 +36,26 @@ def signing_key(given: Path | None) -> SigningKey:
     file = directory / OWN_KEY
     is_new = not _is_there(file)
     key = make_key_file(file)
+    public = directory / OWN_PUBLIC_KEY
+    _publish(key, public, replace=is_new)
     if is_new:
         click.echo(
-            f"Made a key of your own, {file} (key id {key.public.key_id}). `tenon verify` trusts it for this user; "
-            "elsewhere, pass it to --trust.",
+            f"Made a key of your own, {file} (key id {key.public.key_id}). Keep it to yourself. `tenon verify` trusts it "
+            f"for this user; elsewhere, pass {public} to --trust.",
             err=True,
         )
     return key
+
+
+def own_public_key(key_ids: Collection[str]) -> Path | None:
+    """The file of the public half of the user's own key, if it is one of these keys."""
+    directory = config_directory()
+    if directory is None or not _is_there(file := directory / OWN_PUBLIC_KEY):
+        return None
+    with suppress(DomainError):
+        if PublicKey.load(file).key_id in key_ids:
+            return file
+    return None
 
 
 def trusted_keys(data_dir: Path | None, more: Sequence[Path]) -> TrustedKeys:
@@ -55,6 +73,12 @@ def trusted_keys(data_dir: Path | None, more: Sequence[Path]) -> TrustedKeys:
             raise DomainError(
                 Reason.KEY_INVALID, f"{path} holds no key: give a PEM file to --trust, or a directory of *.pem files."
             )
+        for file in filter(holds_private_key, key_files([path])):
+            click.echo(
+                f"{file} holds a private key; only its public half was used. Give others the public half alone: "
+                "`openssl pkey -in PEM -pubout`.",
+                err=True,
+            )
     return TrustedKeys.load([*_standing(data_dir), *more])
 
 
@@ -64,6 +88,13 @@ def _standing(data_dir: Path | None) -> Iterator[Path]:
         yield own
     if (data := data_dir or data_directory()) and _is_there(keys := data / SUITE_KEYS):
         yield keys
+
+
+def _publish(key: SigningKey, file: Path, *, replace: bool) -> None:
+    # A disk that is read-only by now is no reason not to sign.
+    with suppress(OSError):
+        if replace or not file.exists():
+            write_atomically(file, key.public.to_pem().decode(), mode=0o644)
 
 
 def _is_there(path: Path) -> bool:

@@ -139,7 +139,7 @@ def _description(fault: Mapping[str, Any]) -> str:
     if kind == "extra_forbidden":
         return "unknown parameter"
     if kind == "missing":
-        return "is required"
+        return "is required" if len(fault["loc"]) > 1 else "The body is required."
     if kind == "json_invalid":
         return f"The body is not JSON: {fault.get('ctx', {}).get('error', text)} at character {fault['loc'][-1]}."
     if kind in {"model_attributes_type", "model_type"} and len(fault["loc"]) == 1:

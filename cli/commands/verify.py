@@ -87,7 +87,7 @@ def _unusable(name: str, error: DomainError) -> Report:
         Check(name, Outcome.FAIL, error.message) if check == name else Check(check, Outcome.SKIPPED, f"{name} failed")
         for check in CHECKS
     )
-    return Report(Verdict.UNUSABLE, error.reason, UNDECLARED, tuple(checks), (), error.message)
+    return Report(Verdict.UNUSABLE, error.reason, UNDECLARED, tuple(checks), (), error.message, metadata=error.metadata)
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -117,9 +117,10 @@ def _print(report: Report) -> None:
     if report.verdict is Verdict.UNUSABLE:
         click.echo(f"Error: {printable(report.sentence)}", err=True)
         return
+    told = True
     for check in report.checks:
         # Why it failed is said below, at length; after that nothing else was looked at.
-        told = check.outcome is Outcome.PASS or report.verdict is Verdict.ADMISSIBLE
+        told = told and check.outcome is not Outcome.FAIL
         click.echo(printable(f"{MARKS[check.outcome]:<8}{check.name:<11}{check.detail if told else ''}".rstrip()))
     reason = f" ({report.reason})" if report.reason else ""
     click.echo(f"\n{report.verdict}{reason}\n{printable(report.sentence)}")

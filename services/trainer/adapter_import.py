@@ -92,7 +92,7 @@ class AdapterImports:
     def _as_it_is(self, directory: Path, fingerprint: BaseFingerprint, base_model: BaseModelName) -> Sealed:
         report = verify_adapter(directory, fingerprint, self.trust, base_name=str(base_model))
         if report.reason is not None:
-            raise DomainError(report.reason, report.sentence, {"provenance": report.provenance})
+            raise DomainError(report.reason, report.sentence, {**report.metadata, "provenance": report.provenance})
         manifest = AdapterManifest.from_bytes(read_file(directory, MANIFEST_FILE) or b"")
         return Sealed(manifest, read_file(directory, ENVELOPE_FILE) or b"")
 

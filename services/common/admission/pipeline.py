@@ -1,8 +1,8 @@
 """Offline admission: whether an adapter's directory may be served on a base, told step by step and in a sentence."""
 
 import enum
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -68,6 +68,7 @@ class Report:
         sentence: for a person, in one or a few lines.
         version: digest of the manifest; None where none was read.
         base_id: fingerprint id of the base at hand; None where it was not asked for.
+        metadata: facts of the first failure, for programs.
     """
 
     verdict: Verdict
@@ -78,6 +79,7 @@ class Report:
     sentence: str
     version: str | None = None
     base_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def verify_adapter(
@@ -127,7 +129,7 @@ class _Run:
             examination.config,
             examination.header,
             examination.tensors,
-            examination.digest,
+            self._digest,
             examination.values,
             examination.effect,
         )
@@ -140,7 +142,7 @@ class _Run:
                 return self._failed(Verdict.REFUSED, name, error)
             self._checks.append(found if isinstance(found, Check) else Check(name, Outcome.PASS, found))
         self._checks.append(Check("probe", Outcome.SKIPPED, "the base would have to be loaded"))
-        return self._report(Verdict.ADMISSIBLE, None, self._sentence())
+        return self._report(Verdict.ADMISSIBLE, self._sentence())
 
     def unusable(self, name: str, error: DomainError) -> Report:
         """End at a step, through no fault of the adapter's."""
@@ -169,26 +171,33 @@ class _Run:
             self._examination.load_base()
         except DomainError as error:
             raise _UnusableError(error) from None
-        found = self._examination.base(self._base_name)
-        return Check("base", Outcome.SKIPPED, found) if self._examination.manifest is None else found
+        return self._compared("base", self._examination.base(self._base_name))
+
+    def _digest(self) -> Check | str:
+        return self._compared("digest", self._examination.digest())
+
+    def _compared(self, name: str, found: str) -> Check | str:
+        """What compares with the manifest has not passed where there is none."""
+        return Check(name, Outcome.SKIPPED, found) if self._examination.manifest is None else found
 
     def _failed(self, verdict: Verdict, name: str, error: DomainError) -> Report:
         self._checks.append(Check(name, Outcome.FAIL, error.message))
         later = CHECKS[len(self._checks) :]
         self._checks += [Check(other, Outcome.SKIPPED, f"{name} failed") for other in later]
-        return self._report(verdict, error.reason, error.message)
+        return self._report(verdict, error.message, error)
 
-    def _report(self, verdict: Verdict, reason: Reason | None, sentence: str) -> Report:
+    def _report(self, verdict: Verdict, sentence: str, error: DomainError | None = None) -> Report:
         found = self._examination
         return Report(
             verdict=verdict,
-            reason=reason,
+            reason=error.reason if error else None,
             provenance=self._provenance,
             checks=tuple(self._checks),
             differences=found.comparison.differences if found.comparison is not None else (),
             sentence=sentence,
             version=found.manifest.digest if found.manifest is not None else None,
             base_id=found.base_id,
+            metadata=error.metadata if error else {},
         )
 
     @property

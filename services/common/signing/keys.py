@@ -15,6 +15,14 @@ from services.common.errors import DomainError, Reason
 
 MAX_KEY_BYTES: Final = 16 * 1024
 _PRIVATE_MARK: Final = b"PRIVATE KEY-----"
+_PUBLIC_MARK: Final = b"PUBLIC KEY-----"
+
+_CHECK: Final = "Check the path."
+_CHECK_OR_MAKE: Final = "Check the path, or make a key with `openssl genpkey -algorithm ed25519 -out key.pem`."
+_PERMIT: Final = "Make it readable for the user who runs this command."
+_RESTORE: Final = "Restore the file from a backup."
+_GIVE_PEM: Final = "Give the path of a PEM file."
+_GIVE_ED25519: Final = "Give an Ed25519 key."
 
 
 class PublicKey:
@@ -48,15 +56,15 @@ class PublicKey:
         Raises:
             DomainError: KEY_INVALID.
         """
-        data = _read(path)
+        data = _read(path, absent=_CHECK)
         if _PRIVATE_MARK in data:
             return cls(_private_key(data, path).public_key())
         try:
             key = serialization.load_pem_public_key(data)
         except (ValueError, UnsupportedAlgorithm):
-            raise _invalid(path, "it holds no public key in PEM form") from None
+            raise _invalid(path, "it holds no public key in PEM form", _RESTORE) from None
         if not isinstance(key, Ed25519PublicKey):
-            raise _invalid(path, "it holds a key of another kind than Ed25519")
+            raise _invalid(path, "it holds a key of another kind than Ed25519", _GIVE_ED25519)
         return cls(key)
 
     def __repr__(self) -> str:
@@ -82,7 +90,7 @@ class SigningKey:
         Raises:
             DomainError: KEY_INVALID.
         """
-        return cls(_private_key(_read(path), path))
+        return cls(_private_key(_read(path, absent=_CHECK_OR_MAKE), path))
 
     def __repr__(self) -> str:
         """Name it by its public half."""
@@ -102,8 +110,18 @@ def make_key_file(path: Path) -> SigningKey:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write_new(path, Ed25519PrivateKey.generate())
     except OSError as error:
-        raise _invalid(path, f"it cannot be written: {error.strerror}") from None
+        advice = "Make its directory writable for the user who runs this command."
+        raise _invalid(path, f"it cannot be written: {error.strerror}", advice) from None
     return SigningKey.load(path)
+
+
+def holds_private_key(path: Path) -> bool:
+    """Whether a file holds a private key, which nobody but its owner should have.
+
+    Raises:
+        DomainError: KEY_INVALID where it cannot be read.
+    """
+    return _PRIVATE_MARK in _read(path, absent=_CHECK)
 
 
 def _write_new(path: Path, key: Ed25519PrivateKey) -> None:
@@ -124,30 +142,37 @@ def _private_key(data: bytes, path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except TypeError:
-        raise _invalid(path, "it is locked by a password; give one without") from None
+        advice = "Give a key without one: `openssl pkey -in locked.pem -out key.pem`."
+        raise _invalid(path, "it is locked by a password", advice) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise _invalid(path, "it holds no private key in PEM form") from None
+        if _PUBLIC_MARK in data:
+            advice = "Give the file of its private half."
+            raise _invalid(path, "it holds a public key, which cannot sign", advice) from None
+        raise _invalid(path, "it holds no private key in PEM form", _RESTORE) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise _invalid(path, "it holds a key of another kind than Ed25519")
+        raise _invalid(path, "it holds a key of another kind than Ed25519", _GIVE_ED25519)
     return key
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, absent: str) -> bytes:
+    """The bytes of a file; `absent` is what to do where there is none."""
     try:
         if path.exists() and not path.is_file():
-            raise _invalid(path, "it is not a file")
+            raise _invalid(path, "it is not a file", _GIVE_PEM)
         with path.open("rb") as file:
             data = file.read(MAX_KEY_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _invalid(path, "there is no such file", absent) from None
     except OSError as error:
-        raise _invalid(path, f"it cannot be read: {error.strerror}") from None
+        raise _invalid(path, f"it cannot be read: {error.strerror}", _PERMIT) from None
     if len(data) > MAX_KEY_BYTES:
-        raise _invalid(path, f"it has more than {MAX_KEY_BYTES} bytes")
+        raise _invalid(path, f"it has more than {MAX_KEY_BYTES} bytes", _GIVE_PEM)
     return data
 
 
-def _invalid(path: Path, fault: str) -> DomainError:
+def _invalid(path: Path, fault: str, advice: str) -> DomainError:
     return DomainError(
         Reason.KEY_INVALID,
-        f"The key file {path} cannot be used: {fault}. Make a key with `openssl genpkey -algorithm ed25519 -out key.pem`.",
+        f"The key file {path} cannot be used: {fault}. {advice}",
         {"file": path.name},
     )

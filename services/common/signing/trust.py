@@ -95,7 +95,7 @@ class TrustedKeys:
             Reason.SIGNATURE_UNTRUSTED,
             f"The manifest is signed by {', '.join(key_id[:12] for key_id in signers[:4])}, which is not trusted here "
             f"(trusted: {trusted}). If you know whose key that is, add its public half to the trusted ones: --trust of "
-            "`tenon verify`, TENON_TRUSTED_KEYS of a server.",
+            "`tenon verify`, TENON_TRUSTED_KEYS of a server, a JSON list of their files.",
             {"key_ids": ",".join(signers), "trusted": ",".join(self.key_ids[:16])},
         )
 

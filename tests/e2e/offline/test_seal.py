@@ -33,8 +33,8 @@ def test_the_first_seal_makes_a_key_and_says_so(
     manifest = AdapterManifest.from_bytes((adapter / MANIFEST).read_bytes())
     assert ran.returncode == 0
     assert ran.stderr == (
-        f"Made a key of your own, {machine.own_key} (key id {key}). `tenon verify` trusts it for this user; elsewhere, pass "
-        "it to --trust.\n"
+        f"Made a key of your own, {machine.own_key} (key id {key}). Keep it to yourself. `tenon verify` trusts it for this "
+        f"user; elsewhere, pass {machine.own_key.with_suffix('.pub.pem')} to --trust.\n"
     )
     assert ran.stdout == (
         f"Sealed for tiny-qwen (baseModels/tiny-qwen, {base_ids['tiny-qwen'][:12]}): declared, version "
@@ -249,4 +249,4 @@ def test_two_first_seals_at_once_make_one_key(machine: Machine, adapter: Path, b
         assert process.returncode == 0, err
     assert written(adapter) == written(copy)
     assert list(Envelope.from_bytes(written(adapter)[1]).signatures) == [SigningKey.load(machine.own_key).public.key_id]
-    assert [path.name for path in machine.own_key.parent.iterdir()] == ["own.pem"]
+    assert {path.name for path in machine.own_key.parent.iterdir()} == {"own.pem", "own.pub.pem"}

@@ -198,6 +198,7 @@ async def test_another_base_is_refused_with_both_names(
     seal(directory, base)
     error = await refused(platform.take(import_messages(directory, "refused", base_model="baseModels/other")))
     assert error.reason is Reason.BASE_FINGERPRINT_MISMATCH
+    assert {"verdict", "expected_id", "actual_id"} <= error.metadata.keys()
     assert "baseModels/tiny" in error.message
     assert "baseModels/other" in error.message
     assert "rms_norm_eps" in error.message

@@ -59,7 +59,7 @@ def test_without_a_manifest_the_adapter_is_refused(directory: Path, base: BaseFi
 def test_an_undeclared_adapter_is_decided_by_everything_else(directory: Path, base: BaseFingerprint) -> None:
     report = verify(Adapter().write(directory), base, undeclared=True)
 
-    skipped = ("manifest", "signature", "base", "probe")
+    skipped = ("manifest", "signature", "base", "digest", "probe")
     assert (report.verdict, report.provenance) == (Verdict.ADMISSIBLE, "undeclared")
     assert outcomes(report) == dict.fromkeys(CHECKS, "pass") | dict.fromkeys(skipped, "skipped")
 
@@ -90,6 +90,8 @@ def test_another_base_is_refused_with_all_differences(
     assert report.differences
     assert BASE_MODEL in report.sentence
     assert other.id[:12] in report.sentence
+    assert report.metadata.keys() == {"verdict", "expected_id", "actual_id"}
+    assert (report.metadata["expected_id"], report.metadata["actual_id"]) == (base.id, other.id)
 
 
 def test_the_base_is_not_fingerprinted_for_an_adapter_that_is_refused_before(directory: Path) -> None:

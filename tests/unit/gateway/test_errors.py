@@ -93,6 +93,7 @@ def test_where_services_listen_is_not_told() -> None:
     ("fault", "field", "text"),
     [
         ({"type": "missing", "loc": ("body", "model"), "msg": "Field required"}, "model", "is required"),
+        ({"type": "missing", "loc": ("body",), "msg": "Field required"}, "", "The body is required."),
         ({"type": "extra_forbidden", "loc": ("body", "a", "b"), "msg": "Extra"}, "a.b", "unknown parameter"),
         ({"type": "int_type", "loc": ("query", "limit"), "msg": "Input should be"}, "limit", "input should be"),
         ({"type": "model_attributes_type", "loc": ("body",), "msg": "Input"}, "", "application/json"),

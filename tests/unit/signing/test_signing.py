@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -16,7 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import DomainError, Reason
-from services.common.signing import Envelope, PublicKey, SigningKey, TrustedKeys, make_key_file, sign
+from services.common.signing import (
+    Envelope,
+    PublicKey,
+    SigningKey,
+    TrustedKeys,
+    holds_private_key,
+    make_key_file,
+    sign,
+)
 from services.common.signing.envelope import MAX_ENVELOPE_BYTES, PAYLOAD_TYPE, signed_bytes
 
 MANIFEST = b'{"scheme":"tenon.adapter/1"}'
@@ -186,6 +194,42 @@ def test_other_files_are_no_keys(tmp_path: Path) -> None:
     for path in (rsa, locked, large, tmp_path, tmp_path / "absent.pem"):
         assert reason_of(lambda path=path: SigningKey.load(path)) is Reason.KEY_INVALID  # type: ignore[misc]
         assert reason_of(lambda path=path: PublicKey.load(path)) is Reason.KEY_INVALID  # type: ignore[misc]
+
+
+def advice(load: Callable[[Path], object], path: Path) -> str:
+    with pytest.raises(DomainError) as caught:
+        load(path)
+    return caught.value.message.partition("cannot be used: ")[2]
+
+
+def test_the_advice_fits_what_is_wrong_with_a_key(tmp_path: Path) -> None:
+    absent, damaged, public = tmp_path / "absent.pem", tmp_path / "damaged.pem", tmp_path / "public.pem"
+    damaged.write_text("no key")
+    public.write_bytes(ONE.public.to_pem())
+    assert advice(PublicKey.load, absent) == "there is no such file. Check the path."
+    assert advice(PublicKey.load, damaged / "absent.pem") == "there is no such file. Check the path."
+    assert advice(SigningKey.load, absent).startswith(
+        "there is no such file. Check the path, or make a key with `openssl"
+    )
+    for load in (PublicKey.load, SigningKey.load):
+        assert advice(load, damaged).endswith("key in PEM form. Restore the file from a backup.")
+        assert advice(load, tmp_path) == "it is not a file. Give the path of a PEM file."
+    assert advice(SigningKey.load, public).startswith("it holds a public key, which cannot sign.")
+
+
+def test_the_advice_for_a_key_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def denied(*_: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    for load in (PublicKey.load, SigningKey.load):
+        assert advice(load, tmp_path / "key.pem").startswith("it cannot be read: Permission denied. Make it readable")
+
+
+def test_a_private_key_is_told_from_a_public_one(tmp_path: Path) -> None:
+    (tmp_path / "public.pem").write_bytes(ONE.public.to_pem())
+    make_key_file(tmp_path / "private.pem")
+    assert [holds_private_key(tmp_path / f"{half}.pem") for half in ("public", "private")] == [False, True]
 
 
 def test_trusted_keys_are_read_from_files_and_directories(tmp_path: Path) -> None:
