@@ -57,7 +57,7 @@ def import_(
 
     Exit status: 3 refused, 2 no adapter there, 4 no such base.
     """
-    name = check_slug(adapter_id or slug(directory.resolve().name), "name")
+    name = check_slug(adapter_id or slug(directory.resolve().name, option="--name"), "name")
     check_slug(base_id, "base")
     try:
         require_adapter(directory)

@@ -118,4 +118,4 @@ def display_name(source: str) -> str:
 
 def default_id(source: str) -> str:
     """A valid id made from the last part of the source: ``hf://Qwen/Qwen2.5-0.5B`` gives ``qwen2.5-0.5b``."""
-    return slug(display_name(source))
+    return slug(display_name(source), option="--name")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from cli.local_base import PATH, fingerprint_of, rehash_option
+from cli.local_base import PATH, fingerprint_of, open_local_base, rehash_option
 from cli.output import exit_code, json_option, print_json
 from services.common.errors import DomainError
-from services.common.identity import BaseFingerprint, open_base
+from services.common.identity import BaseFingerprint
 
 
 @click.command()
@@ -23,7 +23,7 @@ def fingerprint(directory: Path, derived_from: str | None, rehash: bool, as_json
     `message`.
     """
     try:
-        with open_base(directory) as base:
+        with open_local_base(directory) as base:
             result = fingerprint_of(base, rehash=rehash, derived_from=derived_from)
     except DomainError as error:
         if not as_json:

@@ -7,14 +7,13 @@ from typing import NoReturn
 import click
 
 from cli.keys import signing_key, trusted_keys
-from cli.local_base import PATH, base_label, fingerprint_of, rehash_option, slug
+from cli.local_base import PATH, base_label, fingerprint_of, open_local_base, rehash_option, slug
 from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, json_option, print_error, print_json
 from cli.sealing import Declaration, Sealed, check_writable
 from cli.sealing import seal as seal_directory
 from services.common.admission.directory import require_adapter
 from services.common.admission.pipeline import Verdict
 from services.common.errors import DomainError, Reason
-from services.common.identity import open_base
 from services.common.manifest import Provenance
 
 
@@ -59,13 +58,13 @@ def seal(
     try:
         require_adapter(directory)
         check_writable(directory)
-        with open_base(base) as opened:
+        with open_local_base(base) as opened:
             declaration = Declaration(
                 key=signing_key(key),
                 trusted=trusted_keys(data_dir, trust),
                 base=fingerprint_of(opened, rehash=rehash),
                 label=base_label(base),
-                base_model=base_name or slug(base_label(base)),
+                base_model=base_name or slug(base_label(base), option="--base-name"),
                 renames=base_name is not None,
                 force=force,
             )

@@ -7,11 +7,10 @@ from typing import Any, Final
 import click
 
 from cli.keys import trusted_keys
-from cli.local_base import PATH, base_label, fingerprint_of, rehash_option
+from cli.local_base import PATH, base_label, fingerprint_of, open_local_base, rehash_option
 from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, json_option, print_json, printable
 from services.common.admission.pipeline import CHECKS, UNDECLARED, Check, Outcome, Report, Verdict, verify_adapter
 from services.common.errors import DomainError
-from services.common.identity import open_base
 
 EXITS: Final = {Verdict.ADMISSIBLE: 0, Verdict.REFUSED: EXIT_REFUSED, Verdict.UNUSABLE: EXIT_UNUSABLE}
 MARKS: Final = {Outcome.PASS: "ok", Outcome.FAIL: "FAILED", Outcome.SKIPPED: "–"}
@@ -68,7 +67,7 @@ def _examine(
         return _unusable("signature", error)
     try:
         # Before the adapter is looked at: a path mistyped is no fault of the adapter's.
-        opened = open_base(base)
+        opened = open_local_base(base)
     except DomainError as error:
         return _unusable("base", error)
     with opened:

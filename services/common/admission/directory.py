@@ -13,6 +13,7 @@ from services.common.admission.config import MAX_CONFIG_BYTES
 from services.common.admission.plan import BLOCK_BYTES
 from services.common.admission.refusals import CONFIG_FILE, WEIGHTS_FILE, some
 from services.common.errors import DomainError, Reason
+from services.common.identity.base_directory import CONFIG as BASE_CONFIG
 from services.common.identity.base_directory import PICKLE_SUFFIXES, TRAINING_STATE
 from services.common.identity.files import FileIdentity, OpenFile
 from services.common.manifest import MAX_MANIFEST_BYTES
@@ -114,11 +115,13 @@ def require_adapter(directory: Path) -> None:
     Raises:
         DomainError: ADAPTER_FILES_MISSING where nothing of one is there, or the directory cannot be listed.
     """
-    if SIGNS.isdisjoint(_names(directory)):
+    names = _names(directory)
+    if SIGNS.isdisjoint(names):
+        looks = f", and looks like a base model: it has {BASE_CONFIG}" if BASE_CONFIG in names else ""
         raise DomainError(
             Reason.ADAPTER_FILES_MISSING,
-            f"{directory} is no adapter: it has none of {CONFIG_FILE}, {WEIGHTS_FILE} and {MANIFEST_FILE}. Give the "
-            "directory that PEFT saved the adapter to.",
+            f"{directory} is no adapter: it has none of {CONFIG_FILE}, {WEIGHTS_FILE} and {MANIFEST_FILE}{looks}. Give "
+            "the directory that PEFT saved the adapter to.",
             {"missing": "2"},
         )
 

@@ -71,7 +71,8 @@ def examine(directory: Path) -> Layout:
     directory = Path(directory).absolute()
     names = _names(directory)
     if CONFIG not in names:
-        raise _not_a_model(directory, f"it has no {CONFIG}")
+        looks = f", and looks like an adapter: it has {ADAPTER_CONFIG}" if ADAPTER_CONFIG in names else ""
+        raise _not_a_model(directory, f"it has no {CONFIG}{looks}")
     _refuse_unsafe(directory, names)
     weight_map = _weight_map(directory, names)
     _check_tokenizer(directory, names)

@@ -279,6 +279,8 @@ def test_input_that_cannot_be_used(machine: Machine, adapter: Path, base: Path, 
     report = machine.verify(given, on)
     assert (report["verdict"], report["reason"], report["provenance"]) == ("UNUSABLE", reason, None)
     assert report["message"].endswith(".")
+    looks = {"a base as adapter": "looks like a base model", "an adapter as base": "looks like an adapter"}
+    assert looks.get(kind, "") in report["message"]
 
 
 def test_what_people_read_of_input_that_cannot_be_used(machine: Machine, adapter: Path, tmp_path: Path) -> None:

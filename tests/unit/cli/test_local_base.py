@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.local_base import base_label, slug
+from cli.local_base import base_label, open_local_base, slug
 from cli.output import printable
+from services.common.errors import DomainError, Reason
 from services.common.resource_names import check_slug
 
 
@@ -13,15 +14,38 @@ from services.common.resource_names import check_slug
     [
         ("Qwen/Qwen2.5-0.5B", "qwen2.5-0.5b"),
         ("tiny", "tiny"),
-        ("ein Modell, 模型", "ein-modell"),
-        ("模型", "base"),
-        ("..", "base"),
+        ("Ein Modell, (neu)", "ein-modell-neu"),
+        ("smile ☺ …", "smile"),
         (f"{'x' * 62}-yz", "x" * 62),
     ],
 )
 def test_an_id_is_made_of_any_name(label: str, expected: str) -> None:
-    assert slug(label) == expected
-    assert check_slug(slug(label), "name") == expected
+    assert slug(label, option="--name") == expected
+    assert check_slug(slug(label, option="--name"), "name") == expected
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["плагин 猴", "base копия", "模型", "cafe\u0301", "٣", "..", "", "☺"],
+    ids=["no-ascii", "a-part", "chinese", "accent", "digit", "dots", "empty", "symbol"],
+)
+def test_an_id_is_not_made_of_a_name_that_would_be_lost(label: str) -> None:
+    with pytest.raises(DomainError, match="Give one with --base-name") as raised:
+        slug(label, option="--base-name")
+    assert raised.value.reason is Reason.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("given", ["qwen2-small", "hf://Qwen/Qwen2.5-0.5B", "file:///models/x"])
+def test_names_and_sources_are_no_directories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DomainError, match="This command takes the directory of a base") as raised:
+        open_local_base(Path(given))
+    assert raised.value.reason is Reason.BASE_NOT_A_MODEL
+    (tmp_path / "empty").mkdir()
+    for directory in (Path("empty"), tmp_path / "missing"):
+        with pytest.raises(DomainError, match="is not a base model") as raised:
+            open_local_base(directory)
+        assert "This command" not in raised.value.message
 
 
 def test_a_base_is_called_as_its_directory_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
