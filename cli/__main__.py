@@ -1,85 +1,19 @@
-"""The ``tenon`` command."""
-# The signatures are click's.
-# ruff: noqa: ARG002
+"""``tenon`` and ``python -m cli``: loads the command line so that Ctrl-C meanwhile ends it without a word."""
 
 import importlib
-import io
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Final
-
-import click
-
-from cli.output import EXIT_INTERRUPTED, exit_code, print_error
-from services.common.errors import DomainError
-
-COMMANDS: Final[Mapping[str, str]] = {
-    "up": "cli.commands.up",
-    "base": "cli.commands.base",
-    "data": "cli.commands.data",
-    "train": "cli.commands.train",
-    "job": "cli.commands.job",
-    "adapter": "cli.commands.adapter",
-    "chat": "cli.commands.chat",
-    "fingerprint": "cli.commands.fingerprint",
-    "seal": "cli.commands.seal",
-    "verify": "cli.commands.verify",
-}
-"""Each command and the module that holds it under that name."""
-
-
-class LazyGroup(click.Group):
-    """Imports a command when it is asked for, so that none waits for what only another needs."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which people meet them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, or None."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
-        return command if isinstance(command, click.Command) else None
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="TENON_DATA_DIR",
-    help="Data directory of the suite on this machine.  [default: $XDG_DATA_HOME/tenon]",
-)
-@click.version_option(package_name="tenon", prog_name="tenon")
-@click.pass_context
-def tenon(context: click.Context, data_dir: Path | None) -> None:
-    """Train, register and serve LoRA adapters, each only on the base it was trained on.
-
-    `tenon up` starts a suite on this machine; the other commands find it by TENON_URL, else by the data directory,
-    else at http://127.0.0.1:8600. `fingerprint`, `seal` and `verify` need none.
-
-    Exit status: 0 done, 1 failed, 2 unusable input, 3 refused, 4 not found, 5 the suite does not answer.
-    """
-    context.obj = data_dir
+import signal
 
 
 def main() -> None:
-    """Run the command line; a typed error is one sentence and an exit status."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that the terminal's encoding lacks is escaped, not a crash; stderr does so by itself.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        sys.exit(tenon(standalone_mode=False))
-    except DomainError as error:
-        print_error(error)
-        sys.exit(exit_code(error))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+    """Load the command line and run it."""
+    # Python's own handler would show in the middle of which import it was. Who ignores SIGINT goes on doing so.
+    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if handled:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    command_line = importlib.import_module("cli.command_line")
+    if handled:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    command_line.run()
 
 
 if __name__ == "__main__":

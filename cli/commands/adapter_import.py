@@ -7,8 +7,9 @@ from typing import Final
 import click
 
 from cli.client import Json, Suite, find_suite
+from cli.keys import own_public_key
 from cli.local_base import slug
-from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, json_option, print_error, print_json
+from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, CommandError, json_option, print_json
 from cli.versions import short
 from services.common.admission.directory import (
     CHAT_TEMPLATE_FILE,
@@ -55,6 +56,9 @@ def import_(
     it is marked as declared wherever it is shown. With one, it must be signed by a key that the suite trusts. Nothing is
     kept of an adapter that is refused.
 
+    `latest` points to the new version at once, so that it is what answers for the adapter; `tenon adapter alias` points
+    it back.
+
     Exit status: 3 refused, 2 no adapter there, 4 no such base.
     """
     name = check_slug(adapter_id or slug(directory.resolve().name, option="--name"), "name")
@@ -62,19 +66,18 @@ def import_(
     try:
         require_adapter(directory)
     except DomainError as error:
-        _end(error, EXIT_UNUSABLE)
+        raise CommandError(error, EXIT_UNUSABLE) from None
     try:
         files = _files(directory, ignore_manifest=ignore_manifest)
         with Suite(find_suite(data_dir)) as suite:
+            before = _what_answered(suite, name)
             version = suite.upload_files(f"/v1/adapters/{name}/versions", files, {"base_model": base_id})
     except DomainError as error:
-        if error.reason not in FAULTS:
-            raise
-        _end(error, EXIT_REFUSED)
+        raise _refusal(error) from None
     if as_json:
         print_json(version)
     else:
-        _print(version)
+        _print(version, before)
 
 
 def _files(directory: Path, *, ignore_manifest: bool) -> Sequence[Path]:
@@ -96,7 +99,32 @@ def _existing(directory: Path, name: str) -> Sequence[str]:
     return [name] if (directory / name).exists() else []
 
 
-def _print(version: Json) -> None:
+def _what_answered(suite: Suite, name: str) -> Json | None:
+    """The adapter as it is before, if it is there and something answers for it."""
+    try:
+        adapter = suite.get(f"/v1/adapters/{name}")
+    except DomainError as error:
+        if error.reason is not Reason.ADAPTER_NOT_FOUND:
+            raise
+        return None
+    return adapter if adapter["latest_version"] else None
+
+
+def _refusal(error: DomainError) -> Exception:
+    if error.reason in FAULTS:
+        return CommandError(error, EXIT_REFUSED)
+    if error.reason is not Reason.SIGNATURE_UNTRUSTED:
+        return error
+    own = own_public_key(error.metadata.get("key_ids", "").split(","))
+    key = f"your own public key, {own}," if own else "the signer's public key"
+    advice = (
+        f"Import it as your own declaration with --ignore-manifest, or put {key} into DIR/keys/trusted of the suite, where "
+        "it counts at once."
+    )
+    return DomainError(error.reason, f"{error.message}\n{advice}", error.metadata)
+
+
+def _print(version: Json, before: Json | None) -> None:
     name, base = version["adapter"], version["base_model"]
     click.echo(f"{name}: version {short(version['id'])}, for {base}")
     if version["provenance"] == "declared":
@@ -107,9 +135,14 @@ def _print(version: Json) -> None:
         click.echo(
             f"provenance: {version['provenance']}. It was trained on {base} by a suite whose key is trusted here."
         )
+    click.echo(_what_answers_now(name, version["id"], before))
     click.echo(f"Try it: tenon chat {name}")
 
 
-def _end(error: DomainError, status: int) -> None:
-    print_error(error)
-    raise SystemExit(status)
+def _what_answers_now(name: str, version: str, before: Json | None) -> str:
+    if before is None:
+        return f"{name} answers with it now."
+    if before["latest_version"] == version:
+        return f"{name} answers with it, as before."
+    known = before["provenance"] if before["state"] == "ready" else before["state"]
+    return f"{name} answers with it now; before, with {short(before['latest_version'])} ({known})."

@@ -8,7 +8,7 @@ import click
 
 from cli.keys import trusted_keys
 from cli.local_base import PATH, base_label, fingerprint_of, open_local_base, rehash_option
-from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, json_option, print_json, printable
+from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, json_option, print_json, printable, readers_may_leave
 from services.common.admission.pipeline import CHECKS, UNDECLARED, Check, Outcome, Report, Verdict, verify_adapter
 from services.common.errors import DomainError
 
@@ -46,10 +46,8 @@ def verify(
     Needs no running suite. Exit status: 0 admissible, 3 refused, 2 unusable input.
     """
     report = _examine(directory, base, trusted=(data_dir, trust), allow_undeclared=allow_undeclared, rehash=rehash)
-    if as_json:
-        print_json(to_json(report))
-    else:
-        _print(report)
+    with readers_may_leave():
+        print_json(to_json(report)) if as_json else _print(report)
     raise SystemExit(EXITS[report.verdict])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.__main__ import COMMANDS
+from cli.command_line import COMMANDS
 
 SERVICES = ("registry", "trainer", "inference")
 
@@ -70,7 +70,7 @@ LIGHT = {
     "trainer": ["services.trainer.__main__"],
     "worker": ["services.trainer.worker"],
     "gateway": ["gateway.__main__"],
-    "cli": ["cli.__main__", *COMMANDS.values()],
+    "cli": ["cli.__main__", "cli.command_line", *COMMANDS.values()],
 }
 
 

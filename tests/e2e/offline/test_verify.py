@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -322,8 +324,27 @@ def test_a_reader_that_goes_away_is_no_crash(machine: Machine, adapter: Path, ba
     process.stdout.close()
     assert process.stderr is not None
     assert process.stderr.read() == ""
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=60) == 3, "the verdict counts, read or not"
     process.stderr.close()
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_disk_that_is_full_is_told(machine: Machine, adapter: Path, base: Path, options: list[str]) -> None:
+    command = [sys.executable, "-m", "cli", "verify", str(adapter), "--base", str(base), *options]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=machine.settings(), check=False
+        )
+    assert (ran.returncode, ran.stderr) == (1, "Error: The output cannot be written: No space left on device.\n")
+
+
+def test_skipped_checks_say_why_though_a_later_one_fails(machine: Machine, adapter: Path, bases: Path) -> None:
+    ran = machine.tenon("verify", adapter, "--base", bases / "tiny-gpt", "--allow-undeclared")
+    assert ran.returncode == 3
+    assert "–       manifest   there is none; the rest decides\n" in ran.stdout
+    assert "FAILED  tensors\n–       digest\n" in ran.stdout
+    passed = machine.tenon("verify", adapter, "--base", bases / "tiny-qwen", "--allow-undeclared")
+    assert "–       digest     no manifest to compare with\n" in passed.stdout
 
 
 def test_a_terminal_that_lacks_a_character(machine: Machine, adapter: Path, base: Path) -> None:
