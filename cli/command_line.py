@@ -17,7 +17,7 @@ from cli.output import (
     CommandError,
     drop_output,
     exit_code,
-    output_fails,
+    is_of_output,
     print_error,
     print_json_error,
     wants_json,
@@ -103,7 +103,7 @@ def run() -> NoReturn:
         click.echo("Interrupted.", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
-        if not output_fails():
+        if not is_of_output(error):
             raise
         drop_output()
         click.echo(f"Error: The output cannot be written: {error.strerror}.", err=True)

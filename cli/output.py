@@ -1,5 +1,6 @@
 """How commands speak: tables and sentences for people, JSON for programs."""
 
+import errno
 import json
 import os
 import sys
@@ -133,13 +134,9 @@ def readers_may_leave() -> Iterator[None]:
         drop_output()
 
 
-def output_fails() -> bool:
-    """Whether what was printed cannot be written."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
+def is_of_output(error: OSError) -> bool:
+    """Whether an error is of what was printed: of a disk that takes no more, and of no file that has a name."""
+    return error.filename is None and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def drop_output() -> None:

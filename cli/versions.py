@@ -5,6 +5,7 @@ from typing import Final
 
 from cli.client import Suite
 from services.common.errors import DomainError, Reason
+from services.common.resource_names import check_slug
 
 SHOWN_DIGITS: Final = 12
 _PREFIX: Final = re.compile(r"[0-9a-f]{8,64}")
@@ -16,6 +17,29 @@ def short(digest: str) -> str:
     return digest[:SHOWN_DIGITS]
 
 
+def short_model(model: str) -> str:
+    """``adapter@digest`` as it is shown, which `find_model` completes."""
+    name, at, digest = model.partition("@")
+    return f"{name}{at}{short(digest)}"
+
+
+def find_model(suite: Suite, model: str) -> str:
+    """Complete the version in ``adapter@version``; other models are left as they are.
+
+    Raises:
+        DomainError: as of `find_version`.
+    """
+    name, at, prefix = model.partition("@")
+    if not at or len(prefix) == _DIGEST_DIGITS:
+        return model
+    return f"{name}@{find_version(suite, check_slug(name, 'model'), prefix)}"
+
+
+def is_version(text: str) -> bool:
+    """Whether a text can be a version, or the first digits of one."""
+    return bool(_PREFIX.fullmatch(text))
+
+
 def find_version(suite: Suite, adapter: str, prefix: str) -> str:
     """Complete the first 8 digits or more of a version of an adapter.
 
@@ -23,7 +47,7 @@ def find_version(suite: Suite, adapter: str, prefix: str) -> str:
         DomainError: INVALID_ARGUMENT: it is no part of a digest, or of several; ADAPTER_VERSION_NOT_FOUND;
             ADAPTER_NOT_FOUND.
     """
-    if not _PREFIX.fullmatch(prefix):
+    if not is_version(prefix):
         text = f"{prefix[:80]!r} is no version: give 8 to 64 of the digits that `tenon adapter show {adapter}` lists."
         raise DomainError(Reason.INVALID_ARGUMENT, text)
     if len(prefix) == _DIGEST_DIGITS:

@@ -8,7 +8,7 @@ import click
 from cli.client import Json, Suite, find_suite
 from cli.commands.adapter_export import export
 from cli.commands.adapter_import import import_
-from cli.output import json_option, print_json, print_table, shown_time
+from cli.output import json_option, print_json, print_table, printable, shown_time
 from cli.versions import find_version, short
 from services.common.resource_names import check_slug
 
@@ -48,7 +48,8 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
         "changed": "CHANGED",
     }
     shown = [{**row, "latest": _latest(row), "changed": shown_time(row["update_time"])} for row in rows]
-    print_table(shown, columns, empty="No adapters yet. Train one: tenon train --base BASE --data FILE --name NAME")
+    empty = "No adapters yet. Train one: tenon train --base BASE --data FILE --name NAME"
+    print_table(shown, columns, empty=empty, whole=("id", "latest", "changed"))
 
 
 @adapter.command("show")
@@ -63,8 +64,9 @@ def show(data_dir: Path | None, name: str, as_json: bool) -> None:
     if as_json:
         print_json({**found, "versions": versions})
         return
+    click.echo(f"{name}: {_answers(found)}")
     for line in filter(None, (found["display_name"], found["description"])):
-        click.echo(line)
+        click.echo(printable(line))
     columns = {
         "digest": "VERSION",
         "state": "STATE",
@@ -75,11 +77,10 @@ def show(data_dir: Path | None, name: str, as_json: bool) -> None:
         "aliases": "ALIASES",
     }
     rows = [{**version, **_shown(version, found["aliases"])} for version in versions]
-    print_table(rows, columns, empty=f"{name} has no versions yet.")
+    print_table(rows, columns, empty=f"{name} has no versions yet.", whole=("digest", "created"))
     for version in versions:
         if version["state"] == "revoked":
-            when = shown_time(version["revoke_time"])
-            click.echo(f"{short(version['id'])} was revoked on {when} UTC: {version['revoke_reason']}")
+            click.echo(printable(f"{short(version['id'])} was revoked {_when_and_why(version)}"))
 
 
 @adapter.command("revoke")
@@ -92,12 +93,15 @@ def revoke(data_dir: Path | None, name: str, version: str, reason: str, as_json:
     """Withdraw a version for good: it is listed, and answers no more."""
     with Suite(find_suite(data_dir)) as suite:
         digest = find_version(suite, name, version)
+        before = _state(suite, name, digest)
         revoked = suite.post(f"/v1/adapters/{name}/versions/{digest}/revoke", {"reason": reason})
         found = suite.get(f"/v1/adapters/{name}")
     if as_json:
         print_json(revoked)
         return
-    click.echo(f"Version {short(digest)} of {name} is revoked: {revoked['revoke_reason']}")
+    known = f"was revoked before, {_when_and_why(revoked)}"
+    outcome = known if before == "revoked" else f"is revoked: {revoked['revoke_reason']}"
+    click.echo(printable(f"Version {short(digest)} of {name} {outcome}"))
     click.echo(_what_answers_now(found, digest))
 
 
@@ -119,6 +123,24 @@ def alias(data_dir: Path | None, name: str, alias_id: str, version: str, as_json
         print_json(moved)
     else:
         click.echo(f"{name}:{alias_id} answers with version {short(digest)} now.")
+
+
+def _answers(found: Json) -> str:
+    if not found["latest_version"]:
+        return "has no version that answers for it"
+    version = short(found["latest_version"])
+    if found["state"] != "ready":
+        return f"does not answer: its latest version {version} is {found['state']}"
+    return f"answers with {version} ({found['provenance']}, on {found['base_model']})"
+
+
+def _state(suite: Suite, name: str, digest: str) -> str | None:
+    versions = suite.listed(f"/v1/adapters/{name}/versions")
+    return next((str(version["state"]) for version in versions if version["id"] == digest), None)
+
+
+def _when_and_why(revoked: Json) -> str:
+    return f"on {shown_time(revoked['revoke_time'])} UTC: {revoked['revoke_reason']}"
 
 
 def _latest(row: Json) -> str:

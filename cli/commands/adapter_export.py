@@ -11,7 +11,7 @@ import click
 
 from cli.client import Json, Suite, find_suite
 from cli.output import json_option, print_json
-from cli.versions import find_version, short
+from cli.versions import find_version, is_version, short
 from services.common.admission.directory import ENVELOPE_FILE, MANIFEST_FILE
 from services.common.errors import DomainError, Reason
 from services.common.manifest import MAX_MANIFEST_BYTES, AdapterManifest, ManifestFile, manifest_digest
@@ -82,6 +82,13 @@ def _find(suite: Suite, name: str, reference: str | None) -> str:
     if reference is None:
         text = f"{name} has no version that answers for it. `tenon adapter show {name}` lists those there are."
         raise DomainError(Reason.ALIAS_NOT_FOUND, text)
+    if not is_version(reference):
+        known = ", ".join(aliases) or "none"
+        text = (
+            f"{reference[:80]!r} is neither an alias of {name} (it has {known}) nor a version: 8 to 64 of the digits that "
+            f"`tenon adapter show {name}` lists."
+        )
+        raise DomainError(Reason.INVALID_ARGUMENT, text)
     return find_version(suite, name, reference)
 
 

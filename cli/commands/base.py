@@ -3,11 +3,11 @@
 import json
 import os
 from pathlib import Path
-from urllib.parse import quote
 
 import click
 
 from cli.client import Json, Suite, find_suite
+from cli.derivation import check_derived, find_origin, origin_name
 from cli.local_base import slug
 from cli.output import json_option, print_json, print_table
 from cli.suite.options import default_data_dir
@@ -34,16 +34,21 @@ def add(data_dir: Path | None, source: str, base_id: str | None, origin: str | N
 
     --derived-from declares that both compute the same model: a cast or quantised copy, or a configuration that says the
     same in other words. Adapters of one then answer on the other where the server's policy allows it, and after a probe.
+    A base of another architecture, tokenizer or processor is refused.
     """
     cache = (data_dir or default_data_dir()) / "cache"
     with Suite(find_suite(data_dir)) as suite:
         registered = register_base(suite, source, base_id or default_id(source), cache, origin=origin)
+        root = registered["fingerprint"]["derived_from"]
+        roots = suite.get("/v1/base_models", fingerprint_id=root)["data"] if root else []
     if as_json:
         print_json(registered)
     else:
         known = registered["fingerprint"]
         click.echo(f"{registered['id']}: {known['architecture']}, {int(known['parameter_count']):,} parameters")
         click.echo(f"fingerprint {known['id']}")
+        if root:
+            click.echo(f"derived from {origin_name(roots, registered)}")
 
 
 @base.command("list")
@@ -57,32 +62,40 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
         print_json(rows)
         return
     columns = {"id": "ID", "architecture": "ARCHITECTURE", "parameters": "PARAMETERS", "print": "FINGERPRINT"}
+    if any(row["fingerprint"]["derived_from"] for row in rows):
+        columns["origin"] = "DERIVED FROM"
     shown = [
         {
             "id": row["id"],
             "architecture": row["fingerprint"]["architecture"],
             "parameters": f"{int(row['fingerprint']['parameter_count']):,}",
             "print": row["fingerprint"]["id"][:16],
+            "origin": origin_name(rows, row),
         }
         for row in rows
     ]
-    print_table(shown, columns, empty="No base models yet. Add one: tenon base add hf://Qwen/Qwen2.5-0.5B-Instruct")
+    empty = "No base models yet. Add one: tenon base add hf://Qwen/Qwen2.5-0.5B-Instruct"
+    print_table(shown, columns, empty=empty, whole=("id", "print", "origin"))
 
 
 def register_base(suite: Suite, source: str, base_id: str, cache: Path, *, origin: str | None = None) -> Json:
     """Fetch a base, fingerprint its bytes, and register it under an id; gives the registered base model.
 
     Raises:
-        DomainError: BASE_MODEL_NOT_FOUND for an ``origin`` that is not registered; BASE_MODEL_EXISTS where the id is taken
-            by another base, or by this one with another origin.
+        DomainError: BASE_MODEL_NOT_FOUND for an ``origin`` that is not registered; BASE_FINGERPRINT_MISMATCH for one that
+            the base cannot be derived from; BASE_MODEL_EXISTS where the id is taken by another base, or by this one with
+            another origin.
     """
-    derived_from = _root(suite, origin) if origin else None
+    parent = find_origin(suite, origin) if origin else None
+    derived_from = parent.root if parent else None
     pinned = pin_source(source)
     click.echo(f"Reading {pinned} …", err=True)
     directory = fetch_base([pinned], cache_dir=cache, roots=[Path("/")])
     fingerprint = fingerprint_base(
         directory, cache=DigestCache(cache / "digests"), threads=os.cpu_count(), derived_from=derived_from
     )
+    if parent and origin:
+        check_derived(fingerprint, base_id, parent, origin)
     body = {
         "id": base_id,
         "display_name": display_name(source),
@@ -96,12 +109,6 @@ def register_base(suite: Suite, source: str, base_id: str, cache: Path, *, origi
             f"{base_id} is registered already, {_origin_of(registered)}. Register it under another --name.",
         )
     return registered
-
-
-def _root(suite: Suite, origin: str) -> str:
-    """The fingerprint id at the root of a base: what it is declared derived from, else its own."""
-    known = suite.get(f"/v1/base_models/{quote(origin, safe='')}")["fingerprint"]
-    return str(known["derived_from"] or known["id"])
 
 
 def _origin_of(registered: Json) -> str:

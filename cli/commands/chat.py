@@ -7,6 +7,7 @@ import click
 
 from cli.client import Json, Suite, find_suite
 from cli.output import json_option, print_json
+from cli.versions import find_model
 from services.common.errors import DomainError
 
 
@@ -28,12 +29,11 @@ def chat(
     as_json: bool,
     **options: float | str | None,
 ) -> None:
-    """Talk to MODEL: a base, an adapter, adapter:alias or adapter@version."""
-    request = {"model": model} | {
-        {"base_id": "base_model"}.get(key, key): value for key, value in options.items() if value is not None
-    }
+    """Talk to MODEL: a base, an adapter, adapter:alias, or adapter@version with 8 digits of the version or more."""
+    request = {{"base_id": "base_model"}.get(key, key): value for key, value in options.items() if value is not None}
     messages = [{"role": "system", "content": system}] if system else []
     with Suite(find_suite(data_dir)) as suite:
+        request["model"] = find_model(suite, model)
         if message is None:
             _converse(suite, request, messages)
             return

@@ -1,12 +1,14 @@
 """``tenon job``: training jobs."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from cli.client import Suite, find_suite
-from cli.output import EXIT_FAILED, json_option, print_json, print_table
+from cli.client import Json, Suite, find_suite
+from cli.output import EXIT_FAILED, json_option, print_json, print_table, shown_time
 from cli.progress import follow
+from cli.versions import short_model
 
 ENDED_WELL = "succeeded"
 
@@ -26,8 +28,14 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    columns = {"id": "ID", "status": "STATUS", "model": "BASE", "fine_tuned_model": "RESULT"}
-    print_table(rows, columns, empty="No training jobs yet. Start one: tenon train --base BASE --data FILE --name NAME")
+    columns = {"id": "ID", "status": "STATUS", "model": "BASE", "result": "RESULT", "created": "CREATED"}
+    empty = "No training jobs yet. Start one: tenon train --base BASE --data FILE --name NAME"
+    print_table([{**row, **_shown(row)} for row in rows], columns, empty=empty, whole=("id", "result", "created"))
+
+
+def _shown(job: Json) -> Json:
+    created = datetime.fromtimestamp(job["created_at"], UTC)
+    return {"result": short_model(job["fine_tuned_model"] or ""), "created": shown_time(created.isoformat())}
 
 
 @job.command("watch")

@@ -1,6 +1,7 @@
 """``tenon up``: the suite on this machine."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import click
@@ -20,4 +21,6 @@ from cli.suite.up import UpOptions, run_suite
 def up(data_dir: Path | None, own_data_dir: Path | None, listen: str | None) -> None:
     """Run the suite in the foreground: Postgres, artifact store, services and gateway. Ctrl-C stops it."""
     options = UpOptions.resolve(own_data_dir or data_dir, listen)
+    if sys.stderr.isatty():
+        click.echo(f"tenon is starting on {options.data_dir} …", err=True)
     raise SystemExit(asyncio.run(run_suite(options, click.echo)))

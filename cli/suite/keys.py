@@ -1,12 +1,17 @@
 """DIR/keys: the key that the suite signs manifests with, and the public keys that it trusts."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from cli.suite.data_directory import DataDirectory, unusable
 from cli.suite.files import write_atomically
 from cli.suite.options import UpOptions
 from services.common.signing import PublicKey, SigningKey, TrustedKeys, make_key_file
+
+# Without any set-up the standard library's logger writes warnings to stderr: see cli/suite/supervisor.py.
+log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +37,26 @@ def prepare_keys(directory: DataDirectory, options: UpOptions) -> SuiteKeys:
         DomainError: KEY_INVALID; DATA_DIRECTORY_UNUSABLE.
     """
     chosen = options.signing_key_file
+    if _keys_are_lost(directory, options):
+        log.warning(
+            "The keys in %s are gone, so a new one is made, and adapters that were signed before are refused as "
+            "SIGNATURE_UNTRUSTED. Restore that directory from a backup, or put the old public key into %s.",
+            directory.keys,
+            directory.trusted_keys,
+        )
     key = SigningKey.load(chosen) if chosen else make_key_file(directory.signing_key)
     own = _trust(directory.trusted_keys, key.public)
     trusted = options.trusted_keys or (directory.trusted_keys,)
     if key.public.key_id not in TrustedKeys.load(trusted).key_ids:
         trusted = (*trusted, own)
     return SuiteKeys(chosen or directory.signing_key, trusted)
+
+
+def _keys_are_lost(directory: DataDirectory, options: UpOptions) -> bool:
+    """Whether there is a database, and no key of those that its adapters were signed with."""
+    chosen = options.signing_key_file or options.trusted_keys
+    found = directory.signing_key.exists() or any(directory.trusted_keys.glob("*.pem"))
+    return not chosen and not found and any(directory.postgres.iterdir())
 
 
 def _trust(folder: Path, key: PublicKey) -> Path:

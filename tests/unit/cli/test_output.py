@@ -20,7 +20,7 @@ def test_times_are_short(time: str | None, shown: str) -> None:
 
 
 COLUMNS = {"id": "ID", "text": "TEXT", "created": "CREATED"}
-ROWS = [
+ROWS: list[dict[str, str | None]] = [
     {"id": "f" * 12, "text": "eine lange Beschreibung, 很长的说明", "created": "2026-11-24 02:42:11"},
     {"id": "[b]", "text": None, "created": ""},
 ]

@@ -1,3 +1,4 @@
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,34 @@ def test_the_first_start_makes_a_key_that_is_trusted(directory: DataDirectory, o
     assert [file.name for file in directory.trusted_keys.iterdir()] == ["suite.pem"]
     assert key_ids(keys) == {SigningKey.load(keys.signing).public.key_id}
     assert b"PRIVATE" not in (directory.trusted_keys / "suite.pem").read_bytes()
+
+
+def test_keys_that_are_lost_are_told_once(
+    directory: DataDirectory, options: UpOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare_keys(directory, options)
+    assert caplog.text == "", "on the first start there is nothing to lose"
+    (directory.postgres / "data").mkdir()
+    prepare_keys(directory, options)
+    assert caplog.text == ""
+
+    shutil.rmtree(directory.keys)
+    prepare_keys(open_data_directory(directory.root), options)
+    assert caplog.text.count("\n") == 1
+    assert f"The keys in {directory.keys} are gone" in caplog.text
+    assert str(directory.trusted_keys) in caplog.text
+    caplog.clear()
+    prepare_keys(directory, options)
+    assert caplog.text == ""
+
+
+def test_whoever_chose_their_keys_has_not_lost_any(
+    directory: DataDirectory, options: UpOptions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (directory.postgres / "data").mkdir()
+    make_key_file(tmp_path / "mine.pem")
+    prepare_keys(directory, replace(options, signing_key_file=tmp_path / "mine.pem"))
+    assert caplog.text == ""
 
 
 def test_a_directory_from_before_there_were_keys_gets_them(directory: DataDirectory, options: UpOptions) -> None:
