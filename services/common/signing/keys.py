@@ -20,7 +20,7 @@ _PUBLIC_MARK: Final = b"PUBLIC KEY-----"
 _CHECK: Final = "Check the path."
 _CHECK_OR_MAKE: Final = "Check the path, or make a key with `openssl genpkey -algorithm ed25519 -out key.pem`."
 _PERMIT: Final = "Make it readable for the user who runs this command."
-_RESTORE: Final = "Restore the file from a backup."
+_RESTORE: Final = "Check the path, or restore the file from a backup."
 _GIVE_PEM: Final = "Give the path of a PEM file."
 _GIVE_ED25519: Final = "Give an Ed25519 key."
 

@@ -123,7 +123,7 @@ def test_the_command_line_takes_in_what_peft_wrote_and_it_answers(run: Run, peft
     assert ran.returncode == 0, ran.stderr
     assert "peft-made: version " in ran.stdout
     assert "declared" in ran.stdout
-    assert ran.stdout.endswith("Try it: tenon chat peft-made\n")
+    assert ran.stdout.endswith("peft-made answers with it now.\nTry it: tenon chat peft-made\n")
     answers = {}
     for model in ("tiny-qwen", "peft-made"):
         chat = run("chat", model, "-m", "Say 3", "--max-tokens", "12", "--temperature", "0", "--json")
@@ -239,6 +239,7 @@ def test_a_manifest_signed_by_a_stranger_is_refused(run: Run, job_id: str, tmp_p
     ran = run("adapter", "import", "strange", "--base", "tiny-qwen")
     assert ran.returncode == 3
     assert "not trusted here" in ran.stderr
+    assert "with --ignore-manifest, or put the signer's public key into DIR/keys/trusted of the suite" in ran.stderr
 
 
 def test_an_export_writes_all_or_nothing(

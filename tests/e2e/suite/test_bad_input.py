@@ -121,6 +121,35 @@ def test_a_base_whose_bytes_changed_answers_nothing(trained: RunningSuite, tmp_p
     assert "changed" in ran.stderr
 
 
+def test_a_name_that_would_be_lost_is_asked_for(trained: RunningSuite, tmp_path: Path) -> None:
+    before = trained.tenon("base", "list", "--json").stdout
+    place = make_tiny_base(tmp_path / "base копия", seed=12)
+    for command in (["base", "add", str(place)], ["adapter", "import", str(place), "--base", "tiny-qwen"]):
+        ran = trained.tenon(*command)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert ran.stderr.endswith("Give one with --name.\n")
+    assert trained.tenon("base", "list", "--json").stdout == before
+
+
+def test_a_base_of_another_architecture_is_no_derivative(trained: RunningSuite, tmp_path: Path) -> None:
+    before = trained.tenon("base", "list", "--json").stdout
+    place = make_tiny_base(tmp_path / "stranger", "gpt2", seed=13)
+    ran = trained.tenon("base", "add", place, "--derived-from", "tiny-qwen", "--json")
+    assert ran.returncode == 3
+    assert "stranger" in ran.stderr
+    assert "cannot be derived from tiny-qwen" in ran.stderr
+    assert "They are different architectures" in ran.stderr
+    error = json.loads(ran.stdout)["error"]
+    assert (error["reason"], error["metadata"]["verdict"]) == ("BASE_FINGERPRINT_MISMATCH", "ARCHITECTURE_DIFFERS")
+    assert trained.tenon("base", "list", "--json").stdout == before
+
+
+def test_what_is_no_version_is_told_with_the_aliases_there_are(trained: RunningSuite, tmp_path: Path) -> None:
+    ran = trained.tenon("adapter", "export", "parrot", tmp_path / "out", "--version", "latestt")
+    assert ran.returncode == 2
+    assert "'latestt' is neither an alias of parrot (it has latest) nor a version" in ran.stderr
+
+
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -1,6 +1,8 @@
 """From a base directory and a file to an answer, by the command line."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 from services.common.identity import fingerprint_base
@@ -19,6 +21,21 @@ def test_adding_a_base_again_changes_nothing(trained: RunningSuite, tiny_bases: 
     assert trained.tenon("base", "list", "--json").stdout == before
 
 
+def test_a_copy_of_a_base_is_listed_with_its_origin(
+    trained: RunningSuite, tiny_bases: dict[str, Path], tmp_path: Path
+) -> None:
+    assert "DERIVED FROM" not in trained.tenon("base", "list").stdout
+    copy = shutil.copytree(tiny_bases["tiny-gpt"], tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"layer_norm_epsilon": 1e-6}))
+    added = trained.tenon("base", "add", copy, "--name", "gpt-copy", "--derived-from", "tiny-gpt")
+    assert added.returncode == 0, added.stderr
+    assert added.stdout.endswith("\nderived from tiny-gpt\n")
+    heading, *rows = trained.tenon("base", "list").stdout.splitlines()
+    assert heading.endswith("DERIVED FROM")
+    assert [row.split()[0] for row in rows if row.endswith("  tiny-gpt")] == ["gpt-copy"]
+
+
 def test_training_registers_an_adapter_by_itself(trained: RunningSuite) -> None:
     rows = json.loads(trained.tenon("adapter", "list", "--json").stdout)
     parrot = next(row for row in rows if row["id"] == "parrot")
@@ -28,11 +45,14 @@ def test_training_registers_an_adapter_by_itself(trained: RunningSuite) -> None:
 
 def test_base_and_adapter_answer_differently(trained: RunningSuite) -> None:
     answers = {}
-    for model in ("tiny-qwen", "parrot", "parrot:latest"):
+    shown = trained.tenon("adapter", "show", "parrot").stdout
+    version = shown.removeprefix("parrot: answers with ")[:12]
+    assert shown.startswith(f"parrot: answers with {version} (witnessed, on tiny-qwen)\n")
+    for model in ("tiny-qwen", "parrot", "parrot:latest", f"parrot@{version}"):
         ran = trained.tenon("chat", model, "-m", "Say 3", "--max-tokens", "12", "--temperature", "0", "--json")
         assert ran.returncode == 0, ran.stderr
         answers[model] = json.loads(ran.stdout)["choices"][0]["message"]["content"]
-    assert answers["parrot"] == answers["parrot:latest"]
+    assert answers["parrot"] == answers["parrot:latest"] == answers[f"parrot@{version}"]
     assert answers["parrot"] != answers["tiny-qwen"]
 
 
@@ -56,6 +76,9 @@ def test_a_job_can_be_listed_watched_and_cancelled(trained: RunningSuite, rows_f
     )
     job = started.stdout.strip()
     assert job in trained.tenon("job", "list", "--json").stdout
+    listed = trained.tenon("job", "list").stdout.splitlines()
+    assert [row for row in listed if re.fullmatch(rf"{job} .* [-\d]+ [:\d]+", row)]
+    assert [row for row in listed if re.search(r" parrot@[0-9a-f]{12} ", row)]
     assert trained.tenon("job", "cancel", job).returncode == 0
     watched = trained.tenon("job", "watch", job)
     assert watched.returncode == 1

@@ -212,7 +212,7 @@ def test_the_advice_fits_what_is_wrong_with_a_key(tmp_path: Path) -> None:
         "there is no such file. Check the path, or make a key with `openssl"
     )
     for load in (PublicKey.load, SigningKey.load):
-        assert advice(load, damaged).endswith("key in PEM form. Restore the file from a backup.")
+        assert advice(load, damaged).endswith("key in PEM form. Check the path, or restore the file from a backup.")
         assert advice(load, tmp_path) == "it is not a file. Give the path of a PEM file."
     assert advice(SigningKey.load, public).startswith("it holds a public key, which cannot sign.")
 
