@@ -223,7 +223,7 @@ WRONG_PAPERS: Final[tuple[Wrong, ...]] = (
         setting(admit=Provenance.WITNESSED),
         Reason.PROVENANCE_NOT_ADMITTED,
     ),
-    alone("witnessed, and without a probe", "gpt2", without_probe, PROBED),
+    paper("witnessed, and without a probe", "gpt2", without_probe, "probe", PROBED),
     served_alone("alpha times ten, sealed so", "llama", louder, PROBED),
     served_alone("every tensor half as large again, sealed so", "gpt_neox", louder_values, PROBED),
     alone(

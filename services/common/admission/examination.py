@@ -27,7 +27,7 @@ from services.common.identity import (
     compare,
     mismatch_error,
 )
-from services.common.manifest import AdapterManifest, ManifestFile
+from services.common.manifest import AdapterManifest, ManifestFile, Provenance
 from services.common.signing.trust import Trust
 
 __all__ = ["Examination"]
@@ -47,6 +47,7 @@ class Examination:
 
     manifest: AdapterManifest | None = None
     comparison: Comparison | None = None
+    signer = ""
     base_id: str | None = None
 
     def __init__(self, directory: Path, base: BaseFingerprint | Callable[[], BaseFingerprint]) -> None:
@@ -101,7 +102,8 @@ class Examination:
     def signature(self, trust: Trust) -> str:
         """A signature of the manifest by a key that is trusted."""
         envelope = files.read_file(self._directory, ENVELOPE_FILE)
-        return f"by the key {trust.verify(envelope, self._manifest_bytes)[:SHORT]}"
+        self.signer = trust.verify(envelope, self._manifest_bytes)
+        return f"by the key {self.signer[:SHORT]}"
 
     def load_base(self) -> None:
         """Compute the base's fingerprint, unless it was given; errors are the base's own."""
@@ -171,6 +173,17 @@ class Examination:
         check_effect(self._weights, self.plan, self._fingerprint)
         self._weights.check_unchanged()
         return "not zero"
+
+    def probe(self) -> str:
+        """The answers recorded at training time are there; comparing them is for whoever loads the base."""
+        manifest = self.manifest
+        if manifest is not None and manifest.provenance is Provenance.WITNESSED and manifest.probe is None:
+            raise DomainError(
+                Reason.PROBE_MISMATCH,
+                "The manifest says that Tenon trained the adapter, and records no answers to compare with, as every training "
+                "does. Get the adapter again from where it was published.",
+            )
+        return "the base would have to be loaded"
 
     def describe(self) -> tuple[ManifestFile, ManifestFile]:
         """The files that were examined, as a manifest lists them."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from services.common.admission.directory import require_adapter
-from services.common.admission.examination import Examination
+from services.common.admission.examination import SHORT, Examination
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, Difference
 from services.common.signing.trust import Trust
@@ -132,8 +132,9 @@ class _Run:
             self._digest,
             examination.values,
             examination.effect,
+            self._probe,
         )
-        for name, step in zip(CHECKS, steps, strict=False):
+        for name, step in zip(CHECKS, steps, strict=True):
             try:
                 found = step()
             except _UnusableError as error:
@@ -141,7 +142,6 @@ class _Run:
             except DomainError as error:
                 return self._failed(Verdict.REFUSED, name, error)
             self._checks.append(found if isinstance(found, Check) else Check(name, Outcome.PASS, found))
-        self._checks.append(Check("probe", Outcome.SKIPPED, "the base would have to be loaded"))
         return self._report(Verdict.ADMISSIBLE, self._sentence())
 
     def unusable(self, name: str, error: DomainError) -> Report:
@@ -175,6 +175,9 @@ class _Run:
 
     def _digest(self) -> Check | str:
         return self._compared("digest", self._examination.digest())
+
+    def _probe(self) -> Check:
+        return Check("probe", Outcome.SKIPPED, self._examination.probe())
 
     def _compared(self, name: str, found: str) -> Check | str:
         """What compares with the manifest has not passed where there is none."""
@@ -212,7 +215,8 @@ class _Run:
                 f"Nothing speaks against serving the adapter on {self._base_name}: its names, shapes and values fit. But "
                 "nobody says which base it was trained on."
             )
-        return f"The adapter may be served on {self._base_name}, the base it was trained on ({self._provenance})."
+        vouches = f"{self._provenance}, by the key {self._examination.signer[:SHORT]}"
+        return f"The adapter may be served on {self._base_name}, the base it was trained on ({vouches})."
 
 
 class _UnusableError(Exception):

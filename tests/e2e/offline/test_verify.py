@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from services.common.manifest import AdapterManifest, Provenance
+from services.common.probe import Probe
 from services.common.signing import SigningKey
 from tests.e2e.offline.machine import Machine
 from tests.support.keys import STRANGERS_KEY, TEST_KEY, signed, trusted_key_file
@@ -99,7 +101,8 @@ def test_what_people_read_of_the_right_base(
         "–       probe      the base would have to be loaded\n"
         "\n"
         "ADMISSIBLE\n"
-        "The adapter may be served on tiny-qwen, the base it was trained on (declared).\n"
+        "The adapter may be served on tiny-qwen, the base it was trained on (declared, by the key "
+        f"{key[:12]}).\n"
     )
 
 
@@ -235,9 +238,7 @@ def test_the_keys_of_the_suite_on_this_machine_are_trusted(
 ) -> None:
     """As exported: witnessed, and signed by the suite."""
     declared = AdapterManifest.from_bytes((sealed / MANIFEST).read_bytes())
-    witnessed = AdapterManifest(
-        **{**{name: getattr(declared, name) for name in declared.__slots__}, "provenance": Provenance.WITNESSED}
-    )
+    witnessed = replace(declared, provenance=Provenance.WITNESSED, probe=Probe((1,), (2,), (0.5,), (1.5,)))
     (sealed / MANIFEST).write_bytes(witnessed.to_bytes())
     (sealed / ENVELOPE).write_bytes(signed(witnessed))
     assert machine.verify(sealed, base)["reason"] == "SIGNATURE_UNTRUSTED"

@@ -12,9 +12,10 @@ from services.common.admission.pipeline import CHECKS, Outcome, Report, Verdict,
 from services.common.admission.seal import make_declared
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, fingerprint_base
-from services.common.manifest import AdapterManifest
+from services.common.manifest import AdapterManifest, Provenance
+from services.common.probe import Probe
 from services.common.signing import TrustedKeys
-from tests.support.keys import STRANGERS_KEY, TEST_TRUST, signed
+from tests.support.keys import STRANGERS_KEY, TEST_KEY, TEST_TRUST, signed
 from tests.unit.admission.build import BASE_MODEL, BASE_TENSORS, PREFIX, Adapter, filled, put_manifest, seal
 from tests.unit.identity.build import Base, changed
 
@@ -246,3 +247,18 @@ def test_every_report_has_every_check_once_and_in_order(directory: Path, base: B
     reports.append(verify(directory, base))
 
     assert [tuple(check.name for check in report.checks) for report in reports] == [CHECKS] * 3
+
+
+@pytest.mark.parametrize("probe", [None, Probe((1,), (2,), (0.5,), (1.5,))], ids=["without", "with"])
+def test_what_was_trained_here_has_a_probe(directory: Path, base: BaseFingerprint, probe: Probe | None) -> None:
+    declared = seal(Adapter().write(directory), base)
+    put_manifest(directory, replace(declared, provenance=Provenance.WITNESSED, probe=probe))
+
+    report = verify(directory, base)
+
+    assert (report.reason is None) is (probe is not None)
+    if probe is None:
+        assert report.reason is Reason.PROBE_MISMATCH
+        assert ended_at(report, "probe")
+    else:
+        assert TEST_KEY.public.key_id[:12] in report.sentence
