@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -90,7 +90,7 @@ def print_json_error(error: DomainError | CommandError | click.ClickException) -
 
 
 def print_table(
-    rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], *, empty: str, whole: Collection[str] = ()
+    rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], *, empty: str, whole: Sequence[str] = ()
 ) -> None:
     """Print rows under headings: to a terminal in its width, to anything else a line each.
 
@@ -98,14 +98,15 @@ def print_table(
         rows: what to print.
         columns: key in a row to heading, in order.
         empty: the sentence to print where there are no rows.
-        whole: keys of columns that are broken only where the others cannot make room: ids, versions, times.
+        whole: keys of columns that are broken only where the others cannot make room: ids, versions, times; first those
+            that matter most.
     """
     if not rows:
         click.echo(empty)
         return
     console = Console() if sys.stdout.isatty() else Console(width=_UNLIMITED)
     cells = {key: [printable(str(row.get(key) if row.get(key) is not None else "")) for row in rows] for key in columns}
-    kept = whole if _fit(columns, cells, whole, console.width) else ()
+    kept = _kept(columns, cells, whole, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for key, heading in columns.items():
         table.add_column(heading, overflow="fold", no_wrap=key in kept)
@@ -117,12 +118,18 @@ def print_table(
         click.echo(line.rstrip())
 
 
-def _fit(columns: Mapping[str, str], cells: Mapping[str, list[str]], whole: Collection[str], width: int) -> bool:
-    """Whether some columns can be as wide as their cells if the others become narrow."""
-    widths = [
-        max(map(cell_len, [heading, *cells[key]])) if key in whole else _LEAST for key, heading in columns.items()
-    ]
-    return sum(widths) + _GAP * (len(widths) - 1) <= width
+def _kept(
+    columns: Mapping[str, str], cells: Mapping[str, list[str]], whole: Sequence[str], width: int
+) -> Sequence[str]:
+    """As many of `whole`, from its first on, as can be as wide as their cells while all others are narrow."""
+    room = width - _LEAST * len(columns) - _GAP * (len(columns) - 1)
+    kept = []
+    for key in whole:
+        room -= max(map(cell_len, [columns[key], *cells[key]])) - _LEAST
+        if room < 0:
+            break
+        kept.append(key)
+    return kept
 
 
 @contextmanager

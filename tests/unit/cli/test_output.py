@@ -49,6 +49,7 @@ def test_ids_and_times_are_whole_on_a_terminal_while_the_rest_can_make_room(
     monkeypatch.setenv("COLUMNS", str(width))
     text = Text.from_ansi("\n".join(printed(capsys))).plain
     assert ("f" * 12 in text and "2026-11-24 02:42:11" in text) is whole
+    assert ("f" * 12 in text) is (width >= 24), "the first of them is the last to be broken"
     assert all(cell_len(line) <= width for line in text.splitlines())
     assert text.count("f") == 12, "nothing is cut off"
     assert sum(text.count(digit) for digit in "0123456789") == 14
