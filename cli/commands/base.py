@@ -62,8 +62,10 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
         print_json(rows)
         return
     columns = {"id": "ID", "architecture": "ARCHITECTURE", "parameters": "PARAMETERS", "print": "FINGERPRINT"}
+    whole = ["id", "print"]
     if any(row["fingerprint"]["derived_from"] for row in rows):
         columns["origin"] = "DERIVED FROM"
+        whole.append("origin")
     shown = [
         {
             "id": row["id"],
@@ -75,7 +77,7 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
         for row in rows
     ]
     empty = "No base models yet. Add one: tenon base add hf://Qwen/Qwen2.5-0.5B-Instruct"
-    print_table(shown, columns, empty=empty, whole=("id", "print", "origin"))
+    print_table(shown, columns, empty=empty, whole=whole)
 
 
 def register_base(suite: Suite, source: str, base_id: str, cache: Path, *, origin: str | None = None) -> Json:
