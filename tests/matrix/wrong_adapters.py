@@ -307,7 +307,11 @@ WRONG_ADAPTERS: Final[tuple[Wrong, ...]] = (
     refused("initialised by PiSSA", "gpt2", config(init_lora_weights="pissa"), "config", NOT_SERVED),
     refused("an option nobody knows", "gpt_neox", config(use_tomorrow=True), "config", NOT_SERVED),
     refused(
-        "an expression that takes for ever", "llama", config(target_modules="(.*)*x"), "config", NOT_SERVED, peft=False
+        "an expression that looks behind",
+        "llama",
+        config(target_modules=r".*(?<=self_attn\.)q_proj"),
+        "config",
+        NOT_SERVED,
     ),
     refused("rank_pattern that the tensors do not have", "llama", config(rank_pattern={"q_proj": 2}), "tensors", SHAPE),
     refused("use_dora set afterwards", "llama", config(use_dora=True), "tensors", MISSING),

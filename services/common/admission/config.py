@@ -9,15 +9,13 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from services.common.admission.model import ALL_LINEAR, AdapterConfig
+from services.common.admission.model import ALL_LINEAR, MAX_CONFIG_BYTES, AdapterConfig
 from services.common.admission.refusals import CONFIG_FILE, config_invalid, not_supported, some
-from services.common.admission.targets import Matcher
+from services.common.admission.targets import check_expressions
 from services.common.errors import Reason
 from services.common.identity.canonical import parse_json
 
 __all__ = ["MANIFEST_KEYS", "MAX_CONFIG_BYTES", "AdapterConfig", "parse_config", "read_document", "summarize"]
-
-MAX_CONFIG_BYTES: Final = 1024 * 1024
 
 MANIFEST_KEYS: Final = (
     "peft_type",
@@ -97,7 +95,7 @@ def parse_config(data: bytes) -> AdapterConfig:
         where = fault["loc"][0] if fault["loc"] else "the object"
         raise config_invalid(f"{where}: {fault['msg'][:200]}") from None
     _check_consistent(config, document)
-    Matcher(config)
+    check_expressions(config)
     return config
 
 

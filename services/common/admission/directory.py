@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from services.common.admission.config import MAX_CONFIG_BYTES
+from services.common.admission.model import MAX_CONFIG_BYTES
 from services.common.admission.plan import BLOCK_BYTES
 from services.common.admission.refusals import CONFIG_FILE, WEIGHTS_FILE, some
 from services.common.errors import DomainError, Reason

@@ -6,7 +6,9 @@ from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field, with_config
 
-__all__ = ["ALL_LINEAR", "AdapterConfig"]
+__all__ = ["ALL_LINEAR", "MAX_CONFIG_BYTES", "AdapterConfig"]
+
+MAX_CONFIG_BYTES: Final = 1024 * 1024
 
 ALL_LINEAR: Final = "all-linear"
 """PEFT's word for every linear module but the output; it writes the names in its place when it saves."""

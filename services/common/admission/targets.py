@@ -4,75 +4,56 @@ After ``check_target_module_exists``, ``get_pattern_key`` and ``_set_trainable``
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from services.common.admission.expressions import Expression, compile_expression
+from services.common.admission.expressions import Search
 from services.common.admission.model import ALL_LINEAR, AdapterConfig
-from services.common.errors import DomainError, Reason
 from services.common.identity import LinearModule
 
-__all__ = ["OUTPUTS", "Matcher"]
+__all__ = ["OUTPUTS", "Matcher", "check_expressions"]
 
-MAX_STEPS: Final = 100_000_000
-"""Ways to match, over all modules and expressions: some seconds at worst, and milliseconds in practice."""
 OUTPUTS: Final = frozenset({"lm_head", "embed_out"})
 """Last names of output matrices, which ``all-linear`` leaves out."""
 
-Patterns = Sequence[tuple[Expression, float]]
+AROUND_SAVED: Final = r"(^|.*\.){}($|\..*)".format
+AROUND_PATTERN: Final = r"(.*\.)?({})$".format
+AROUND_LAYERS: Final = r"(?:^|.*?\.){}\.(?P<idx>\d+)\.".format
+"""What PEFT puts around a module to save, a key of rank_pattern or alpha_pattern, and a layers_pattern."""
+ANY_LAYERS: Final = r".*?\.[^.]*\.(?P<idx>\d+)\."
+"""Where there is no layers_pattern."""
 
 
 class Matcher:
-    """The rules of one configuration, compiled once."""
+    """The rules of one configuration, applied to the modules of one base."""
 
-    def __init__(self, config: AdapterConfig) -> None:
-        """Compile every expression of a configuration.
+    def __init__(self, config: AdapterConfig, names: Iterable[str]) -> None:
+        """Match every expression of a configuration against the names of a base's modules.
 
         Raises:
-            DomainError: ADAPTER_CONFIG_INVALID where one is malformed, ADAPTER_NOT_SUPPORTED where matching it cannot be
-                bounded.
+            DomainError: as ``Search.find``.
         """
+        search = Search(names)
         self._config = config
-        self._all_linear = isinstance(config.target_modules, str) and config.target_modules.lower() == ALL_LINEAR
-        self._targets = None if self._all_linear else _Names(config.target_modules)
-        self._excluded = _Names(config.exclude_modules or [])
+        self._targets = None if _is_all_linear(config) else _Names(config.target_modules, search)
+        self._excluded = _Names(config.exclude_modules or [], search)
         self._saved = tuple(config.modules_to_save or ())
-        self._beside_saved = [compile_expression(name, r"(^|.*\.){}($|\..*)".format) for name in self._saved]
-        self._ranks = _patterns(config.rank_pattern)
-        self._alphas = _patterns(config.alpha_pattern)
+        self._beside_saved = frozenset(name for saved in self._saved for name in search.find(saved, AROUND_SAVED))
+        self._ranks = _first(config.rank_pattern, names, search)
+        self._alphas = _first(config.alpha_pattern, names, search)
         self._layers = _layers(config)
-        self._layer_expressions = _layer_expressions(config)
-
-    def check_work(self, modules: Collection[str]) -> None:
-        """Bound what matching all these names may take.
-
-        Raises:
-            DomainError: LIMIT_EXCEEDED.
-        """
-        expressions = [
-            *self._beside_saved,
-            *self._layer_expressions,
-            *(expression for expression, _ in (*self._ranks, *self._alphas)),
-            *(names.expression for names in (self._targets, self._excluded) if names and names.expression),
-        ]
-        steps = sum(expression.steps(len(name)) for expression in expressions for name in modules)
-        if steps > MAX_STEPS:
-            raise DomainError(
-                Reason.LIMIT_EXCEEDED,
-                "The expressions in adapter_config.json would take too long to match against the base's modules. "
-                "List the modules by name.",
-            )
+        self._layer_of = {} if self._layers is None else _layer_of(config, search)
 
     def targets(self, module: LinearModule) -> bool:
         """Whether PEFT puts LoRA on this module."""
         name = module.name
-        if self._excluded.match(name) or any(saved.pattern.match(name) for saved in self._beside_saved):
+        if self._excluded.match(name) or name in self._beside_saved:
             return False
         if self._targets is None:
             return module.kind in {"Linear", "Conv1D"} and name.rpartition(".")[2] not in OUTPUTS
         if self._targets.names_exactly(name):
             return True
-        return self._targets.match(name) and (self._layers is None or self._layer(name) in self._layers)
+        return self._targets.match(name) and (self._layers is None or self._layer_of.get(name) in self._layers)
 
     def replaces(self, name: str) -> bool:
         """Whether PEFT replaces this module as a whole."""
@@ -80,11 +61,11 @@ class Matcher:
 
     def rank(self, name: str) -> int:
         """The rank of a module's part."""
-        return int(_first(self._ranks, name, self._config.r))
+        return int(self._ranks.get(name, self._config.r))
 
     def scaling(self, name: str) -> float:
         """The factor of a module's part."""
-        alpha, rank = _first(self._alphas, name, self._config.lora_alpha), self.rank(name)
+        alpha, rank = self._alphas.get(name, self._config.lora_alpha), self.rank(name)
         return alpha / math.sqrt(rank) if self._config.use_rslora else alpha / rank
 
     def without_module(self, names: Sequence[str]) -> list[str]:
@@ -96,28 +77,30 @@ class Matcher:
             *(saved for saved in self._saved if not any(name.endswith(saved) for name in names)),
         ]
 
-    def _layer(self, name: str) -> int | None:
-        """The number of the layer a module is in: the first that an expression finds."""
-        matches = (expression.pattern.match(name) for expression in self._layer_expressions)
-        match = next(filter(None, matches), None)
-        number = match["idx"] if match else None
-        return None if number is None else int(number)
-
 
 class _Names:
-    """Names and endings of names, or one expression for the whole name."""
+    """Names and endings of names, or what one expression matches."""
 
-    def __init__(self, stated: Sequence[str] | str) -> None:
-        self.expression = compile_expression(stated) if isinstance(stated, str) else None
+    def __init__(self, stated: Sequence[str] | str, search: Search) -> None:
+        self._matched = frozenset(search.find(stated, whole=True)) if isinstance(stated, str) else None
         self._listed = frozenset() if isinstance(stated, str) else frozenset(stated)
 
     def names_exactly(self, name: str) -> bool:
         return name in self._listed
 
     def match(self, name: str) -> bool:
-        if self.expression is not None:
-            return self.expression.pattern.fullmatch(name) is not None
+        if self._matched is not None:
+            return name in self._matched
         return any(ending in self._listed for ending in _endings(name))
+
+
+def check_expressions(config: AdapterConfig) -> None:
+    """Check every expression of a configuration, before there is a base to match it against.
+
+    Raises:
+        DomainError: as ``Search.find``.
+    """
+    Matcher(config, ())
 
 
 def _endings(name: str) -> Iterator[str]:
@@ -128,12 +111,19 @@ def _endings(name: str) -> Iterator[str]:
         yield name
 
 
-def _patterns(stated: Mapping[str, float]) -> Patterns:
-    return [(compile_expression(key, r"(.*\.)?({})$".format), value) for key, value in stated.items()]
+def _is_all_linear(config: AdapterConfig) -> bool:
+    return isinstance(config.target_modules, str) and config.target_modules.lower() == ALL_LINEAR
 
 
-def _first(patterns: Patterns, name: str, default: float) -> float:
-    return next((value for expression, value in patterns if expression.pattern.match(name)), default)
+def _first(patterns: Mapping[str, float], names: Iterable[str], search: Search) -> dict[str, float]:
+    """Each name that a pattern matches, with the value of the first that does."""
+    values: dict[str, float] = {}
+    left = dict.fromkeys(names)
+    for pattern, value in patterns.items():
+        for name in search.find(pattern, AROUND_PATTERN, among=left.keys()):
+            values[name] = value
+            del left[name]
+    return values
 
 
 def _layers(config: AdapterConfig) -> frozenset[int] | None:
@@ -143,8 +133,13 @@ def _layers(config: AdapterConfig) -> frozenset[int] | None:
     return frozenset(stated) if stated else None
 
 
-def _layer_expressions(config: AdapterConfig) -> list[Expression]:
+def _layer_of(config: AdapterConfig, search: Search) -> dict[str, int]:
+    """The number of the layer that a module is in: the first that an expression finds."""
     stated = [config.layers_pattern] if isinstance(config.layers_pattern, str) else config.layers_pattern
+    searches: list[tuple[str, Callable[[str], str]]] = [(pattern, AROUND_LAYERS) for pattern in stated or ()]
     if not stated or stated == [""]:
-        return [compile_expression(r".*?\.[^.]*\.(?P<idx>\d+)\.")]
-    return [compile_expression(pattern, r"(?:^|.*?\.){}\.(?P<idx>\d+)\.".format) for pattern in stated]
+        searches = [(ANY_LAYERS, str)]
+    numbers: dict[str, str | None] = {}
+    for pattern, around in searches:
+        numbers = {**search.find(pattern, around), **numbers}
+    return {name: int(number) for name, number in numbers.items() if number is not None}

@@ -70,8 +70,7 @@ def plan_adapter(
     """
     found = _by_module(entries)
     known = {module.name: module for module in modules}
-    matcher = Matcher(config)
-    matcher.check_work(known)
+    matcher = Matcher(config, known)
     _check_modules(matcher, found, known)
     planner = _Planner(
         config=config,

@@ -82,7 +82,7 @@ def test_targets_are_pefts(
     }
     config = declared(**stated)
 
-    assert Matcher(config).targets(module(name)) == bool(check_target_module_exists(LoraConfig(**stated), name))
+    assert Matcher(config, [name]).targets(module(name)) == bool(check_target_module_exists(LoraConfig(**stated), name))
 
 
 @settings(max_examples=400)
@@ -93,7 +93,7 @@ def test_targets_are_pefts(
     rslora=st.booleans(),
 )
 def test_ranks_and_scales_are_pefts(name: str, ranks: Any, alphas: Any, rslora: bool) -> None:
-    matcher = Matcher(declared(rank_pattern=ranks, alpha_pattern=alphas, use_rslora=rslora))
+    matcher = Matcher(declared(rank_pattern=ranks, alpha_pattern=alphas, use_rslora=rslora), [name])
     rank = ranks.get(get_pattern_key(list(ranks), name), CONFIG["r"])
     alpha = alphas.get(get_pattern_key(list(alphas), name), CONFIG["lora_alpha"])
 
@@ -104,7 +104,7 @@ def test_ranks_and_scales_are_pefts(name: str, ranks: Any, alphas: Any, rslora: 
 @given(name=names, saved=st.lists(endings, min_size=1, max_size=3))
 def test_replaced_modules_are_those_whose_names_end_so(name: str, saved: list[str]) -> None:
     # As peft.utils.other._set_trainable has it: without a dot before.
-    assert Matcher(declared(modules_to_save=saved)).replaces(name) == any(name.endswith(end) for end in saved)
+    assert Matcher(declared(modules_to_save=saved), [name]).replaces(name) == any(name.endswith(end) for end in saved)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,6 @@ def test_replaced_modules_are_those_whose_names_end_so(name: str, saved: list[st
     ],
 )
 def test_all_linear_is_all_but_the_output(name: str, kind: str, hit: bool) -> None:
-    matcher = Matcher(declared(target_modules="All-Linear"))
+    matcher = Matcher(declared(target_modules="All-Linear"), [name])
 
     assert matcher.targets(LinearModule(name, kind, 8, 8)) is hit
