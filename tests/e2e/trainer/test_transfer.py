@@ -14,6 +14,7 @@ from grpc import aio
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, fingerprint_base
 from services.common.manifest import AdapterManifest, Provenance
+from services.common.probe import Probe
 from services.common.rpc.channel import open_channel
 from services.common.signing import SigningKey
 from tenon.registry.v1 import adapter_pb2
@@ -94,7 +95,10 @@ async def test_what_is_exported_and_imported_elsewhere_is_the_same_version_of_th
     platform: Platform, base: BaseFingerprint, directory: Path, tmp_path: Path
 ) -> None:
     manifest = replace(
-        seal(directory, base), provenance=Provenance.WITNESSED, training={"job": f"{PARENT}/trainingJobs/a"}
+        seal(directory, base),
+        provenance=Provenance.WITNESSED,
+        training={"job": f"{PARENT}/trainingJobs/a"},
+        probe=Probe((1,), (2,), (0.5,), (1.5,)),
     )
     put_manifest(directory, manifest)
     first = await platform.take(import_messages(directory, "first"))
