@@ -123,7 +123,7 @@ def _is_token_id(key: str) -> bool:
 
 
 def _steers(key: str, config: Mapping[str, Any]) -> bool:
-    return key == "pad_token_id" and config.get("model_type") in PADDING_STEERS
+    return key == "pad_token_id" and str(config.get("model_type")) in PADDING_STEERS
 
 
 def placeholder_tokens(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -45,9 +45,8 @@ SCALED_TYPES: Final = ("llama3", "yarn", "longrope")
 def normalize_rope(config: dict[str, Any]) -> dict[str, Any]:
     """Move the rotary keys of one configuration; other keys stay as they are."""
     kind = config.get("model_type")
-    if (
-        kind is None or kind in OWN_RULES
-    ):  # a part whose class follows from the whole: nobody knows here how it reads them
+    # Without a name: a part whose class follows from the whole. Nobody knows here how it reads them.
+    if not isinstance(kind, str) or kind in OWN_RULES:
         return config
     if kind in TWO_BASES_TYPES:
         return _with_two_bases(config)

@@ -178,3 +178,11 @@ def test_transformers_does_take_these_nulls_for_something_else() -> None:
     for key, model_types in meaningful_nulls().items():
         assert model_types <= set(known[key]), key
     assert "mistral" in meaningful_nulls()["sliding_window"]
+
+
+@pytest.mark.parametrize("model_type", [{"type": "x"}, ["llama"], 7, None])
+def test_a_part_whose_model_type_is_no_text_keeps_what_it_says(model_type: object) -> None:
+    part = {"model_type": model_type, "rope_parameters": {"full_attention": {"rope_theta": 1}}, "pad_token_id": 1}
+    normal = normalize_config({"model_type": "llama", "vision_config": part})
+    assert normal["vision_config"]["rope_parameters"] == {"full_attention": {"rope_theta": 1}}
+    assert "pad_token_id" not in normal["vision_config"]
