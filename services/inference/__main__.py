@@ -21,8 +21,8 @@ from services.inference.adapters import AdapterPool
 from services.inference.admission import Admission
 from services.inference.bases import BaseFiles, BasePool
 from services.inference.blocking import Blocking
-from services.inference.engine.plain import PlainEngineLoader
 from services.inference.engine.protocol import Engine
+from services.inference.engine.sequential.engine import SequentialEngineLoader
 from services.inference.generate import Generator
 from services.inference.model import RegisteredBase
 from services.inference.policy import AdmissionPolicy
@@ -60,7 +60,7 @@ async def inference(settings: InferenceSettings, registry: Registry, store: Arti
             roots=settings.base_roots,
             verify_always=settings.inference_verify_always,
         ),
-        PlainEngineLoader(
+        SequentialEngineLoader(
             dtype=getattr(torch, settings.inference_dtype),
             device=settings.inference_device,
             queue_size=settings.inference_queue_size,

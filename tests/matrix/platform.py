@@ -22,8 +22,8 @@ from services.common.rpc.interceptors import Context
 from services.common.rpc.server import Service, running_server
 from services.common.settings import ServerSettings
 from services.common.signing import TrustedKeys
-from services.inference.engine.plain import PlainEngine, PlainEngineLoader
 from services.inference.engine.protocol import Engine
+from services.inference.engine.sequential.engine import SequentialEngine, SequentialEngineLoader
 from services.registry.__main__ import services
 from services.registry.adapter_servicer import AdapterServicer
 from services.registry.memory import MemoryRegistryStore
@@ -45,13 +45,13 @@ class Engines:
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         made = self.made
 
-        class Watched(PlainEngineLoader):
-            async def load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> PlainEngine:
+        class Watched(SequentialEngineLoader):
+            async def load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> SequentialEngine:
                 engine = await super().load(opened, fingerprint)
                 made.append(engine)
                 return engine
 
-        monkeypatch.setattr("services.inference.__main__.PlainEngineLoader", Watched)
+        monkeypatch.setattr("services.inference.__main__.SequentialEngineLoader", Watched)
 
 
 class BlindStore(FileSystemStore):

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from torch import nn
 
-from services.inference.engine.plain import PlainEngine
 from services.inference.engine.protocol import AdapterWeights
+from services.inference.engine.sequential.engine import SequentialEngine
 
 
 async def test_cancelled_attach_ends_before_it_is_told_so_that_what_it_attached_can_be_detached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model: Any = nn.Linear(1, 1)
-    engine = PlainEngine(model, (), queue_size=1)
+    engine = SequentialEngine(model, (), queue_size=1)
     began, go_on = threading.Event(), threading.Event()
     attached: list[str] = []
 

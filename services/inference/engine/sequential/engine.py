@@ -1,4 +1,4 @@
-"""The plain engine: transformers' forward pass, one request at a time, in a thread of its own."""
+"""The sequential engine: transformers' forward pass, one request at a time, in a thread of its own."""
 
 import asyncio
 import threading
@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 from services.common.bases.loader import context_length, load_model
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, LinearModule, OpenBase
-from services.inference.engine.adapted import AdaptedModel
-from services.inference.engine.decode import decode, next_token_logits
 from services.inference.engine.protocol import AdapterWeights, Attached, EngineRequest, TokenEvent
+from services.inference.engine.sequential.adapted import AdaptedModel
+from services.inference.engine.sequential.decode import decode, next_token_logits
 
 _SHORTEST_RETRY, _LONGEST_RETRY = 0.5, 30.0
 
@@ -47,7 +47,7 @@ class _Step:
     logits: Future[torch.Tensor] = field(default_factory=Future)
 
 
-class PlainEngine:
+class SequentialEngine:
     """Implements ``Engine`` for every causal language model of transformers."""
 
     def __init__(self, model: PreTrainedModel, modules: tuple[LinearModule, ...], *, queue_size: int) -> None:
@@ -207,7 +207,7 @@ class PlainEngine:
             self._adapted.activate(None)
 
 
-class PlainEngineLoader:
+class SequentialEngineLoader:
     """Implements ``EngineLoader``."""
 
     def __init__(self, *, dtype: torch.dtype, device: str, queue_size: int) -> None:
@@ -220,7 +220,7 @@ class PlainEngineLoader:
         """See ``EngineLoader``."""
         return parameter_count * self._dtype.itemsize
 
-    async def load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> PlainEngine:
+    async def load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> SequentialEngine:
         """See ``EngineLoader``."""
         model = await asyncio.to_thread(load_model, opened, dtype=self._dtype, device=self._device)
-        return PlainEngine(model, fingerprint.modules, queue_size=self._queue_size)
+        return SequentialEngine(model, fingerprint.modules, queue_size=self._queue_size)

@@ -1,0 +1,1 @@
+"""An engine for any causal language model of transformers: one request at a time."""
