@@ -1,4 +1,4 @@
-"""What of the plain engine needs no model."""
+"""What of the sequential engine needs no model."""
 
 import asyncio
 import threading
