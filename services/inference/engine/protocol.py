@@ -1,8 +1,9 @@
 """What an engine is: the interface that the service is written against."""
 
 import enum
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -19,19 +20,52 @@ class FinishReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are picked.
+    """How tokens are picked. Penalties and biases change the logits first, in the order in which they are listed here.
 
     Attributes:
         temperature: 0 picks the likeliest token.
         top_p: pick among the likeliest tokens that together have this probability, above 0 to 1.
         top_k: pick among this many likeliest tokens; 0 means all.
+        min_p: pick among tokens at least this likely, as a share of the likeliest one's probability; 0 to 1.
+        repetition_penalty: above 1, logits of tokens in prompt or answer are divided by it where positive, multiplied
+            where negative (Keskar et al., 2019); 1 changes nothing.
+        presence_penalty: subtracted from the logits of tokens that are in the answer.
+        frequency_penalty: subtracted as often as a token is in the answer.
+        logit_bias: added to the logits of these tokens.
         seed: makes picks repeatable; None draws one.
+        logprobs: how many of the likeliest tokens are reported with each token; None reports nothing, not even of the one
+            picked. They are those of the model, before penalties, biases, temperature and constraints.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = MappingProxyType({})
     seed: int | None = None
+    logprobs: int | None = None
+
+
+class TokenConstraint(Protocol):
+    """Which tokens may come next, for one generation; follows it token by token. Used by the engine's thread alone."""
+
+    def allow(self, mask: torch.Tensor) -> None:
+        """Say what may come next.
+
+        Args:
+            mask: int32 [ceil(vocabulary / 32)], on the CPU; bit ``i % 32`` of element ``i // 32`` is set for each token i
+                that may come, cleared for the others. Stop tokens may come where the text may end.
+        """
+
+    def accept(self, token_id: int) -> None:
+        """Take a token that was allowed."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the text is complete and nothing but a stop token could follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +78,8 @@ class EngineRequest:
         max_tokens: most tokens to generate, at least one; prompt and answer fit the context.
         stop_token_ids: tokens that end the answer.
         sampling: how tokens are picked.
+        project: who asks; projects get equal shares of a busy engine, and within one its adapters do.
+        constraint: what the answer must look like, or None; belongs to this request alone.
     """
 
     token_ids: tuple[int, ...]
@@ -51,6 +87,16 @@ class EngineRequest:
     max_tokens: int
     stop_token_ids: frozenset[int]
     sampling: Sampling = Sampling()
+    project: str = ""
+    constraint: TokenConstraint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Natural logarithms of probabilities, of the token that was picked and of the likeliest ones, likeliest first."""
+
+    picked: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +105,7 @@ class TokenEvent:
 
     token_id: int
     finish: FinishReason | None = None
+    logprobs: TokenLogprobs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +175,28 @@ class Attached:
     size_bytes: int
 
 
+class EngineObserver(Protocol):
+    """Told what an engine does, for metrics. Called in the engine's thread: nothing here may block or raise."""
+
+    def admitted(self, waited: float) -> None:
+        """A request left the queue after so many seconds; once for each request."""
+
+    def stepped(self, *, decoding: int, prefilled: int, seconds: float) -> None:
+        """A step computed one token for each of ``decoding`` requests, and ``prefilled`` tokens of prompts."""
+
+    def prefix(self, *, reused: int, computed: int) -> None:
+        """Of a prompt, so many tokens were found computed, and so many were not."""
+
+    def slot(self, *, hit: bool) -> None:
+        """A request found its adapter in a slot, or the adapter was copied into one."""
+
+    def kv_used(self, used: int, total: int) -> None:
+        """Bytes of keys and values that requests occupy, and the budget."""
+
+    def preempted(self) -> None:
+        """A request gave its place up and will be computed again from its tokens."""
+
+
 class Engine(Protocol):
     """A base in memory that answers, by itself or with one of its adapters.
 
@@ -136,7 +205,7 @@ class Engine(Protocol):
 
     @property
     def compute(self) -> str:
-        """How it computes, for people: ``float32, cpu, one request at a time``."""
+        """How it computes, for people: ``float32, cpu, one request at a time: its layers keep a state``."""
 
     @property
     def context_length(self) -> int:
@@ -156,7 +225,7 @@ class Engine(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """Memory that the base takes."""
+        """Memory that the base takes: its weights, and the budget for keys and values."""
 
     async def attach(self, adapter: AdapterWeights) -> Attached:
         """Make an adapter available to requests; what fails leaves the engine as it was.
@@ -168,6 +237,9 @@ class Engine(Protocol):
 
     async def detach(self, digest: str) -> None:
         """Drop an adapter; generations that use it end undisturbed."""
+
+    def prefetch(self, digest: str) -> None:
+        """Say that an attached adapter will be asked for soon; a hint that costs nobody else anything."""
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[TokenEvent, None]:
         """Generate tokens. Closing the iterator, or cancelling its task, ends the work within one step.

@@ -40,6 +40,9 @@ class FakeEngine:
         if digest in self.attached:
             self.attached.remove(digest)
 
+    def prefetch(self, digest: str) -> None:
+        pass
+
     async def next_token_logits(self, token_ids: Sequence[int], adapter: str | None) -> torch.Tensor:
         self.asked.append(tuple(token_ids))
         return torch.tensor(self.logits[adapter])

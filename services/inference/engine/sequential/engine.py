@@ -112,6 +112,9 @@ class SequentialEngine:
         """See ``Engine``."""
         self._adapted.detach(digest)
 
+    def prefetch(self, digest: str) -> None:
+        """See ``Engine``; what is attached is ready here."""
+
     async def generate(self, request: EngineRequest) -> AsyncGenerator[TokenEvent, None]:
         """See ``Engine``."""
         ticket = self._enter(request)
