@@ -17,6 +17,15 @@ class FinishReason(enum.Enum):
     LENGTH = "length"
 
 
+class Batching(enum.Enum):
+    """How the requests for a base share it."""
+
+    CONTINUOUS = "continuous"
+    """All in one batch, whatever adapters they have; they join and leave it at every step."""
+    ONE_AT_A_TIME = "one at a time"
+    """One after another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are picked. Penalties and biases change the logits first, in the order in which they are listed here.
@@ -205,6 +214,14 @@ class Engine(Protocol):
     @property
     def compute(self) -> str:
         """How it computes, for people: ``float32, cpu, one request at a time: its layers keep a state``."""
+
+    @property
+    def batching(self) -> Batching:
+        """How requests share the base."""
+
+    @property
+    def batching_note(self) -> str:
+        """Why requests are taken one at a time, for people: ``its layers keep a state``; empty where they are batched."""
 
     @property
     def context_length(self) -> int:

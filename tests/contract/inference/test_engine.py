@@ -12,6 +12,7 @@ import torch
 from services.common.errors import DomainError, Reason
 from services.inference.engine.protocol import (
     AdapterWeights,
+    Batching,
     Engine,
     EngineRequest,
     FinishReason,
@@ -291,6 +292,7 @@ async def test_closing_ends_what_runs(tiny: Callable[..., Path], load_engine: Lo
 async def test_says_what_it_is(tiny: Callable[..., Path], load_engine: LoadEngine) -> None:
     engine, fingerprint = await load_engine(tiny())
     assert engine.compute.startswith("float32, cpu")
+    assert bool(engine.batching_note) is (engine.batching is Batching.ONE_AT_A_TIME)
     assert engine.dtype is torch.float32
     assert engine.context_length == 512
     assert engine.vocabulary_size == 320

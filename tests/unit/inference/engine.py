@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from services.inference.engine.protocol import AdapterWeights, Attached, EngineRequest, TokenEvent
+from services.inference.engine.protocol import AdapterWeights, Attached, Batching, EngineRequest, TokenEvent
 
 
 @dataclass
@@ -27,6 +27,8 @@ class FakeEngine:
     asked: list[tuple[int, ...]] = field(default_factory=list)
 
     compute = "float32, made up"
+    batching = Batching.ONE_AT_A_TIME
+    batching_note = "it is made up"
     context_length = 8
     vocabulary_size = 16
     tensor_count = 1

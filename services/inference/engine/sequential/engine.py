@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from transformers import PreTrainedModel
@@ -15,11 +16,12 @@ from transformers import PreTrainedModel
 from services.common.bases.loader import context_length, load_model
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, LinearModule, OpenBase
-from services.inference.engine.protocol import AdapterWeights, Attached, EngineRequest, TokenEvent
+from services.inference.engine.protocol import AdapterWeights, Attached, Batching, EngineRequest, TokenEvent
 from services.inference.engine.sequential.adapted import AdaptedModel
 from services.inference.engine.sequential.decode import decode, next_token_logits
 
 _SHORTEST_RETRY, _LONGEST_RETRY = 0.5, 30.0
+_NOTE: Final = "the sequential engine was chosen"
 
 
 @dataclass(eq=False, slots=True)
@@ -50,17 +52,21 @@ class _Step:
 class SequentialEngine:
     """Implements ``Engine`` for every causal language model of transformers."""
 
-    def __init__(self, model: PreTrainedModel, modules: tuple[LinearModule, ...], *, queue_size: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, modules: tuple[LinearModule, ...], *, queue_size: int, note: str = _NOTE
+    ) -> None:
         """Take over a model.
 
         Args:
             model: in evaluation mode.
             modules: its modules with a matrix, as its fingerprint lists them.
             queue_size: most requests that wait while one runs.
+            note: why this engine, see ``Engine.batching_note``.
         """
         self._model = model
         self._adapted = AdaptedModel(model, modules)
         self._queue_size = queue_size
+        self._note = note
         self._waiting = 0
         self._seconds = 0.0
         self._tickets: set[_Ticket] = set()
@@ -71,7 +77,17 @@ class SequentialEngine:
     def compute(self) -> str:
         """See ``Engine``."""
         dtype = str(self._model.dtype).removeprefix("torch.")
-        return f"{dtype}, {self._model.device.type}, one request at a time"
+        return f"{dtype}, {self._model.device.type}, {self.batching.value}: {self._note}"
+
+    @property
+    def batching(self) -> Batching:
+        """See ``Engine``."""
+        return Batching.ONE_AT_A_TIME
+
+    @property
+    def batching_note(self) -> str:
+        """See ``Engine``."""
+        return self._note
 
     @property
     def context_length(self) -> int:
