@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import torch
+from opentelemetry import metrics
 from transformers.utils import logging as transformers_logging
 
 from services.common.artifacts.connect import connect_store
@@ -24,6 +25,7 @@ from services.inference.blocking import Blocking
 from services.inference.engine.protocol import Engine
 from services.inference.engine.sequential.engine import SequentialEngineLoader
 from services.inference.generate import Generator
+from services.inference.metrics import InferenceMetrics
 from services.inference.model import RegisteredBase
 from services.inference.policy import AdmissionPolicy
 from services.inference.registry import GrpcRegistry, Registry
@@ -36,9 +38,11 @@ from tenon.inference.v1 import inference_pb2_grpc
 @asynccontextmanager
 async def inference(settings: InferenceSettings, registry: Registry, store: ArtifactStore) -> AsyncIterator[Service]:
     """Make the service; on leaving, unload everything."""
+    measured = InferenceMetrics(metrics.get_meter("tenon.inference"))
     files = AdapterFiles(
         store,
         settings.cache_dir / "adapters",
+        measured,
         max_file_bytes=settings.inference_adapter_file_bytes,
         max_total_bytes=settings.inference_adapter_cache_bytes,
     )
@@ -52,7 +56,7 @@ async def inference(settings: InferenceSettings, registry: Registry, store: Arti
 
     def adapters(engine: Engine, base: RegisteredBase, fingerprint: BaseFingerprint) -> AdapterPool:
         admission = Admission(engine, base, fingerprint, files, policy=policy, blocking=blocking)
-        return AdapterPool(engine, admission, capacity=settings.inference_idle_adapters)
+        return AdapterPool(engine, admission, measured, budget_bytes=settings.inference_adapter_memory_bytes)
 
     bases = BasePool(
         BaseFiles(
@@ -61,18 +65,19 @@ async def inference(settings: InferenceSettings, registry: Registry, store: Arti
             verify_always=settings.inference_verify_always,
         ),
         SequentialEngineLoader(
-            dtype=getattr(torch, settings.inference_dtype),
+            dtype=settings.inference_dtype,
             device=settings.inference_device,
             queue_size=settings.inference_queue_size,
         ),
         adapters,
+        measured,
         blocking=blocking,
         budget_bytes=settings.inference_memory_bytes,
     )
     try:
         yield Service(
             inference_pb2_grpc.add_InferenceServiceServicer_to_server,
-            InferenceServicer(Generator(Resolver(registry, policy), bases), bases),
+            InferenceServicer(Generator(Resolver(registry, policy), bases, measured), bases),
             "tenon.inference.v1.InferenceService",
         )
     finally:

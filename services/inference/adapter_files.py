@@ -8,22 +8,33 @@ from services.common.admission.listed import check_digest
 from services.common.artifacts.store import ArtifactStore
 from services.common.errors import DomainError, Reason
 from services.common.manifest import ManifestFile
+from services.inference.metrics import InferenceMetrics
 
 
 class AdapterFiles:
     """Reads files of adapter versions. Every call blocks; several may be made at once."""
 
-    def __init__(self, store: ArtifactStore, directory: Path, *, max_file_bytes: int, max_total_bytes: int) -> None:
+    def __init__(
+        self,
+        store: ArtifactStore,
+        directory: Path,
+        metrics: InferenceMetrics,
+        *,
+        max_file_bytes: int,
+        max_total_bytes: int,
+    ) -> None:
         """Keep files below a directory.
 
         Args:
             store: where they come from.
             directory: belongs to this cache alone; several processes may share it.
+            metrics: counts what was found on the disk and what was not.
             max_file_bytes: larger files are refused.
             max_total_bytes: beyond that, files that were not used for longest are removed.
         """
         self._store = store
         self._directory = directory
+        self._metrics = metrics
         self._max_file_bytes = max_file_bytes
         self._max_total_bytes = max_total_bytes
 

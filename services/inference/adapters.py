@@ -1,23 +1,27 @@
-"""The adapters of one base: loaded on demand, each after it has passed every check, kept while they are used."""
+"""The adapters of one base: loaded on demand, each after it has passed every check, kept within a budget of memory."""
 
-import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
-from services.common.errors import DomainError
+from services.common.errors import DomainError, Reason
 from services.inference.admission import Admission
 from services.inference.engine.protocol import Engine
-from services.inference.flights import Flights
+from services.inference.metrics import InferenceMetrics
 from services.inference.model import AdapterVersion
+from services.inference.residents import Residents
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
+RETRY_SECONDS = 2.0
+"""After that, a request that keeps an adapter in memory may have ended."""
 
-@dataclass(eq=False, slots=True)
+
+@dataclass(frozen=True, slots=True)
 class LoadedAdapter:
     """An adapter in the engine.
 
@@ -26,16 +30,12 @@ class LoadedAdapter:
         applied_tensors: tensors in use, which is all of them.
         size_bytes: memory that it takes.
         load_time: when it was loaded.
-        users: requests that use it now.
-        last_used: position in the order of use.
     """
 
     version: AdapterVersion
     applied_tensors: int
     size_bytes: int
     load_time: datetime
-    users: int = 0
-    last_used: int = 0
 
 
 class AdapterPool:
@@ -45,71 +45,85 @@ class AdapterPool:
     what it still holds of it goes when it is least recently used.
     """
 
-    def __init__(self, engine: Engine, admission: Admission, *, capacity: int) -> None:
+    def __init__(self, engine: Engine, admission: Admission, metrics: InferenceMetrics, *, budget_bytes: int) -> None:
         """Start empty.
 
         Args:
             engine: where adapters are attached.
             admission: checks and attaches them.
-            capacity: most adapters that stay when no request uses them.
+            metrics: counts what was in memory and what was not, and how loads end.
+            budget_bytes: most memory that they may take together.
         """
         self._engine = engine
         self._admission = admission
-        self._capacity = capacity
-        self._loaded: dict[str, LoadedAdapter] = {}
-        self._flights = Flights()
-        self._clock = itertools.count(1)
+        self._metrics = metrics
+        self._budget = budget_bytes
+        self._adapters: Residents[LoadedAdapter] = Residents(self._detach)
+        self._reserved: dict[str, int] = {}
 
     @asynccontextmanager
     async def lease(self, version: AdapterVersion) -> AsyncIterator[LoadedAdapter]:
         """Load a version if need be, and keep it loaded while the block runs.
 
         Raises:
-            DomainError: see ``Admission.admit``.
+            DomainError: see ``Admission.admit``; OUT_OF_MEMORY, with ``retry_after`` where adapters in use are in the way.
         """
         digest = version.name.version
-        while (adapter := self._loaded.get(digest)) is None:
-            await self._flights.join(digest, lambda: self._load(version))
-        adapter.users += 1
-        try:
+        self._metrics.looked_up("memory", hit=digest in self._adapters)
+        async with self._adapters.lease(digest, partial(self._load, version)) as adapter:
+            self._engine.prefetch(digest)
             yield adapter
-        finally:
-            adapter.users -= 1
-            adapter.last_used = next(self._clock)
-            await self._shrink()
 
     def loaded(self) -> list[LoadedAdapter]:
         """Those in memory."""
-        return list(self._loaded.values())
+        return self._adapters.values()
+
+    async def unload(self, digest: str) -> bool:
+        """Give an adapter's memory back once no request uses it; False if it is not in memory."""
+        return await self._adapters.unload(digest)
 
     async def close(self) -> None:
-        """End what is being loaded."""
-        await self._flights.close()
+        """End what is being loaded; what is attached goes with the engine."""
+        await self._adapters.end_loading()
 
-    async def _load(self, version: AdapterVersion) -> None:
+    async def _load(self, version: AdapterVersion) -> LoadedAdapter:
         try:
-            attached = await self._admission.admit(version)
+            with self._metrics.loading("adapter", version.manifest.base_model):
+                attached = await self._admission.admit(version, partial(self._reserve, version))
         except DomainError as error:
             log.warning("adapter refused", adapter=str(version.name), reason=error.reason.value, why=error.message)
             raise
-        self._loaded[version.name.version] = LoadedAdapter(
-            version,
-            attached.applied_tensors,
-            attached.size_bytes,
-            datetime.now(UTC),
-            last_used=next(self._clock),
-        )
+        finally:
+            self._reserved.pop(version.name.version, None)
         log.info(
             "adapter loaded",
             adapter=str(version.name),
             tensors=attached.applied_tensors,
             size_bytes=attached.size_bytes,
         )
+        return LoadedAdapter(version, attached.applied_tensors, attached.size_bytes, datetime.now(UTC))
 
-    async def _shrink(self) -> None:
-        idle = sorted((a for a in self._loaded.values() if not a.users), key=lambda adapter: adapter.last_used)
-        for adapter in idle[: max(0, len(self._loaded) - self._capacity)]:
-            digest = adapter.version.name.version
-            del self._loaded[digest]
-            await self._engine.detach(digest)
-            log.info("adapter unloaded", adapter=str(adapter.version.name))
+    async def _reserve(self, version: AdapterVersion, size: int) -> None:
+        """Set memory aside for a version that is being loaded, unloading idle ones, least recently used first."""
+        if size > self._budget:
+            raise DomainError(
+                Reason.OUT_OF_MEMORY,
+                f"The {version.label} takes {size} bytes; all adapters of a base together may take {self._budget} "
+                "(TENON_INFERENCE_ADAPTER_MEMORY_BYTES).",
+            )
+        self._reserved[version.name.version] = size
+        while self._used() > self._budget:
+            if not await self._adapters.make_room():
+                raise DomainError(
+                    Reason.OUT_OF_MEMORY,
+                    f"The {version.label} takes {size} bytes, and the adapters in use leave no room for it. Try again "
+                    "later.",
+                    retry_after=RETRY_SECONDS,
+                )
+
+    def _used(self) -> int:
+        return sum(adapter.size_bytes for adapter in self._adapters.held()) + sum(self._reserved.values())
+
+    async def _detach(self, adapter: LoadedAdapter) -> None:
+        await self._engine.detach(adapter.version.name.version)
+        log.info("adapter unloaded", adapter=str(adapter.version.name))

@@ -12,18 +12,25 @@ Until here for every request; the rest of it once, when the adapter is loaded:
 7.  adapter_config.json: by digest, options that are served, as the manifest says.
 8.  Header of the weights, by a range read: by digest, well-formed.
 9.  Tensors: every one has its place in the base, every place its tensor, every shape exact.
-10. Weights: downloaded, by digest, with the same header.
-11. Values: finite, and not without effect.
-12. Attached: applied = total.
-13. Probe: base and adapter compute what they computed when training ended; where nobody recorded that, not the same.
+10. Memory: there is room for it.
+11. Weights: downloaded, by digest, with the same header.
+12. Values: finite, and not without effect.
+13. Attached: applied = total.
+14. Probe: base and adapter compute what they computed when training ended; where nobody recorded that, not the same.
 
 A version that fails leaves the engine as it was.
 """
+
+import math
+from collections.abc import Awaitable, Callable
+
+import torch
 
 from services.common.admission.base import biased_modules
 from services.common.admission.config import MAX_CONFIG_BYTES, AdapterConfig, parse_config, read_document
 from services.common.admission.header import PREFIX_BYTES, header_range, read_header
 from services.common.admission.listed import check_agrees, needed_files
+from services.common.admission.plan import AdapterPlan
 from services.common.admission.tensors import plan_adapter
 from services.common.admission.values import check_values
 from services.common.errors import DomainError, Reason
@@ -76,21 +83,27 @@ class Admission:
         self._blocking = blocking
         self._biased = biased_modules(fingerprint)
 
-    async def admit(self, version: AdapterVersion) -> Attached:
+    async def admit(self, version: AdapterVersion, reserve: Callable[[int], Awaitable[None]]) -> Attached:
         """Take every step from the base's fingerprint on; afterwards the engine can answer with the version.
+
+        Args:
+            version: which one.
+            reserve: makes room for so many bytes, or refuses.
 
         Raises:
             DomainError: BASE_FINGERPRINT_MISMATCH; ADAPTER_CONFIG_INVALID, ADAPTER_NOT_SUPPORTED,
                 ADAPTER_CONFIG_MISMATCH; SAFETENSORS_INVALID, ADAPTER_UNSAFE_FILES; ADAPTER_TENSOR_UNKNOWN,
                 ADAPTER_MODULE_NOT_FOUND, ADAPTER_TENSOR_MISSING, ADAPTER_TENSOR_UNEXPECTED, ADAPTER_SHAPE_MISMATCH,
                 ADAPTER_DTYPE_NOT_SUPPORTED; ADAPTER_NOT_FINITE, ADAPTER_NO_EFFECT; PROBE_MISMATCH; ARTIFACT_CORRUPT,
-                ADAPTER_FILES_MISSING, ARTIFACT_STORE_UNAVAILABLE, LIMIT_EXCEEDED.
+                ADAPTER_FILES_MISSING, ARTIFACT_STORE_UNAVAILABLE, LIMIT_EXCEEDED; what ``reserve`` raises.
         """
         verdict = self._check_base(version)
-        weights, total = await self._blocking.run(self._read, version)
+        plan, entries = await self._blocking.run(self._plan, version)
+        await reserve(_computed_bytes(plan))
+        weights = await self._blocking.run(self._read, version, plan, entries)
         try:
             attached = await self._engine.attach(weights)
-            _check_applied(attached, total)
+            _check_applied(attached, plan.tensor_count)
             await self._check_answers(version, verdict, weights)
         except BaseException:  # cancelled, too: nobody would ever detach it
             await self._engine.detach(weights.digest)
@@ -103,16 +116,18 @@ class Admission:
             raise mismatch_error(comparison, expected_name=version.manifest.base_model, actual_name=self._base_name)
         return comparison.verdict
 
-    def _read(self, version: AdapterVersion) -> tuple[AdapterWeights, int]:
-        """Fetch and check the files; the weights only after all that their header tells."""
+    def _plan(self, version: AdapterVersion) -> tuple[AdapterPlan, tuple[TensorEntry, ...]]:
+        """Check all that configuration and header tell."""
         config_file, weights_file = needed_files(version.manifest)
         config = self._read_config(version, config_file)
         entries = self._read_header(version, weights_file)
-        base = self._base
-        plan = plan_adapter(config, entries, base.modules, biased=self._biased)
-        data = self._read_data(version, weights_file, entries)
-        check_values(memoryview(data), plan, base)
-        return read_weights(version.name.version, data, plan), plan.tensor_count
+        return plan_adapter(config, entries, self._base.modules, biased=self._biased), entries
+
+    def _read(self, version: AdapterVersion, plan: AdapterPlan, entries: tuple[TensorEntry, ...]) -> AdapterWeights:
+        """Fetch and check the weights."""
+        data = self._read_data(version, needed_files(version.manifest)[1], entries)
+        check_values(memoryview(data), plan, self._base)
+        return read_weights(version.name.version, data, plan)
 
     def _read_config(self, version: AdapterVersion, file: ManifestFile) -> AdapterConfig:
         if file.size > MAX_CONFIG_BYTES:
@@ -182,6 +197,11 @@ def _check_applied(attached: Attached, total: int) -> None:
             f"Only {attached.applied_tensors} of the adapter's {total} tensors found their place in the base. Serve it on "
             "the base it was trained on.",
         )
+
+
+def _computed_bytes(plan: AdapterPlan) -> int:
+    """Memory of an adapter that is computed with in single precision, however it is stored."""
+    return sum(torch.float32.itemsize * math.prod(entry.shape) for entry in plan.applied)
 
 
 def _recorded_in(manifest: AdapterManifest) -> object:

@@ -2,11 +2,11 @@
 
 import asyncio
 import gc
-import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -18,13 +18,14 @@ from services.common.identity import BaseFingerprint, DigestCache, OpenBase, com
 from services.inference.adapters import AdapterPool
 from services.inference.blocking import Blocking
 from services.inference.engine.protocol import Engine, EngineLoader
-from services.inference.flights import Flights
+from services.inference.metrics import InferenceMetrics
 from services.inference.model import RegisteredBase
+from services.inference.residents import Residents
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class HostedBase:
     """A base in memory.
 
@@ -35,8 +36,6 @@ class HostedBase:
         adapters: attached to the engine.
         size_bytes: memory that it takes.
         load_time: when it was loaded.
-        users: requests that use it now.
-        last_used: position in the order of use.
     """
 
     registered: RegisteredBase
@@ -45,8 +44,6 @@ class HostedBase:
     adapters: AdapterPool
     size_bytes: int
     load_time: datetime
-    users: int = 0
-    last_used: int = 0
 
 
 class BaseFiles:
@@ -94,6 +91,7 @@ class BasePool:
         files: BaseFiles,
         engines: EngineLoader,
         adapters: Callable[[Engine, RegisteredBase, BaseFingerprint], AdapterPool],
+        metrics: InferenceMetrics,
         *,
         blocking: Blocking,
         budget_bytes: int,
@@ -104,19 +102,19 @@ class BasePool:
             files: where bases come from.
             engines: makes an engine of a base.
             adapters: makes the pool of an engine's adapters.
+            metrics: what engines tell, and how loads end.
             blocking: threads for reading and hashing.
-            budget_bytes: most memory for the weights of bases.
+            budget_bytes: most memory for bases: their weights, and their budgets for keys and values.
         """
         self._files = files
         self._engines = engines
         self._adapters = adapters
+        self._metrics = metrics
         self._blocking = blocking
         self._budget = budget_bytes
-        self._hosted: dict[str, HostedBase] = {}
+        self._bases: Residents[HostedBase] = Residents(_unload)
         self._reserved: dict[str, int] = {}
-        self._flights = Flights()
         self._building = asyncio.Lock()
-        self._clock = itertools.count(1)
 
     @asynccontextmanager
     async def lease(self, base: RegisteredBase) -> AsyncIterator[HostedBase]:
@@ -125,50 +123,54 @@ class BasePool:
         Raises:
             DomainError: BASE_FINGERPRINT_MISMATCH, BASE_SOURCE_UNAVAILABLE, BASE_NOT_SUPPORTED, OUT_OF_MEMORY …
         """
-        key = _key(base)
-        while (hosted := self._hosted.get(key)) is None:
-            await self._flights.join(key, lambda: self._load(base))
-        hosted.users += 1
-        try:
+        async with self._bases.lease(_key(base), partial(self._load, base)) as hosted:
             yield hosted
-        finally:
-            hosted.users -= 1
-            hosted.last_used = next(self._clock)
 
     def hosted(self) -> list[HostedBase]:
         """Those in memory."""
-        return list(self._hosted.values())
+        return self._bases.values()
+
+    async def unload(self, name: str) -> bool:
+        """Give the memory of a base and its adapters back once no request uses it; False if it is not in memory.
+
+        Args:
+            name: ``baseModels/{id}``.
+        """
+        keys = [_key(hosted.registered) for hosted in self._bases.values() if hosted.registered.name == name]
+        found = [await self._bases.unload(key) for key in keys]
+        return any(found)
 
     async def close(self) -> None:
         """Unload everything."""
-        await self._flights.close()
-        for key in list(self._hosted):
-            await self._unload(key)
+        await self._bases.end_loading()
+        await self._bases.clear()
 
-    async def _load(self, base: RegisteredBase) -> None:
-        key = _key(base)
-        await self._reserve(base)
+    async def _load(self, base: RegisteredBase) -> HostedBase:
+        with self._metrics.loading("base", base.name):
+            hosted = await self._host(base)
+        log.info("base loaded", base_model=base.name, size_bytes=hosted.size_bytes, compute=hosted.engine.compute)
+        return hosted
+
+    async def _host(self, base: RegisteredBase) -> HostedBase:
+        opened, fingerprint = await self._blocking.run(self._files.open, base)
         try:
-            opened, fingerprint = await self._blocking.run(self._files.open, base)
             with opened:
+                await self._reserve(base, fingerprint)
                 text = await self._blocking.run(load_text, opened)
                 async with self._building:
-                    engine = await self._engines.load(opened, fingerprint)
-            pool = self._adapters(engine, base, fingerprint)
-            self._hosted[key] = HostedBase(
-                base, engine, text, pool, engine.size_bytes, datetime.now(UTC), last_used=next(self._clock)
-            )
+                    engine = await self._engines.load(opened, fingerprint, self._metrics.engine(base.name))
         finally:
-            del self._reserved[key]
-        log.info("base loaded", base_model=base.name, size_bytes=engine.size_bytes, compute=engine.compute)
+            self._reserved.pop(_key(base), None)
+        pool = self._adapters(engine, base, fingerprint)
+        return HostedBase(base, engine, text, pool, engine.size_bytes, datetime.now(UTC))
 
-    async def _reserve(self, base: RegisteredBase) -> None:
+    async def _reserve(self, base: RegisteredBase, fingerprint: BaseFingerprint) -> None:
         """Set memory aside, unloading idle bases, least recently used first.
 
         Raises:
             DomainError: OUT_OF_MEMORY; with ``retry_after`` where bases in use are in the way.
         """
-        needed = self._engines.estimate(base.fingerprint.parameter_count)
+        needed = self._engines.estimate(fingerprint)
         if needed > self._budget:
             raise DomainError(
                 Reason.OUT_OF_MEMORY,
@@ -177,29 +179,26 @@ class BasePool:
             )
         self._reserved[_key(base)] = needed
         while self._used() > self._budget:
-            idle = [key for key, hosted in self._hosted.items() if not hosted.users]
-            if not idle:
-                del self._reserved[_key(base)]
+            if not await self._bases.make_room():
                 raise self._full(base, needed)
-            await self._unload(min(idle, key=lambda key: self._hosted[key].last_used))
             await asyncio.to_thread(gc.collect)  # models refer to themselves; they would keep their memory for a while
 
     def _used(self) -> int:
-        return sum(hosted.size_bytes for hosted in self._hosted.values()) + sum(self._reserved.values())
+        return sum(hosted.size_bytes for hosted in self._bases.held()) + sum(self._reserved.values())
 
     def _full(self, base: RegisteredBase, needed: int) -> DomainError:
-        busy = ", ".join(hosted.registered.name for hosted in self._hosted.values()) or "others being loaded"
+        busy = ", ".join(hosted.registered.name for hosted in self._bases.held()) or "others being loaded"
         return DomainError(
             Reason.OUT_OF_MEMORY,
             f"{base.name} takes {needed} bytes, and the bases in use ({busy}) leave no room for it. Try again later.",
             retry_after=5.0,
         )
 
-    async def _unload(self, key: str) -> None:
-        hosted = self._hosted.pop(key)
-        await hosted.adapters.close()
-        await hosted.engine.close()
-        log.info("base unloaded", base_model=hosted.registered.name)
+
+async def _unload(hosted: HostedBase) -> None:
+    await hosted.adapters.close()
+    await hosted.engine.close()
+    log.info("base unloaded", base_model=hosted.registered.name)
 
 
 def _key(base: RegisteredBase) -> str:

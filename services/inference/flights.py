@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 
 class Flights:
@@ -17,10 +18,10 @@ class Flights:
         The work goes on when those who wait are cancelled: the next request will want it.
         """
         task = self._tasks.get(key)
-        if task is None:
+        if task is None or task.done():  # what is done, and has not landed yet, is nobody's work any more
             task = asyncio.create_task(_run(work))
             self._tasks[key] = task
-            task.add_done_callback(lambda done: self._landed(key, done))
+            task.add_done_callback(partial(self._landed, key))
         await asyncio.shield(task)
 
     async def close(self) -> None:
@@ -31,7 +32,8 @@ class Flights:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _landed(self, key: str, task: asyncio.Task[None]) -> None:
-        del self._tasks[key]
+        if self._tasks[key] is task:
+            del self._tasks[key]
         if not task.cancelled():
             task.exception()  # those who waited may all be gone; an error nobody reads is a warning at exit
 

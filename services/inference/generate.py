@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 
 from services.inference.bases import BasePool, HostedBase
-from services.inference.engine.protocol import EngineRequest, FinishReason
+from services.inference.engine.protocol import EngineRequest, FinishReason, TokenEvent
 from services.inference.loaded import describe_adapter, describe_base
+from services.inference.metrics import InferenceMetrics
 from services.inference.model import Answer, GenerationRequest, LoadedModel, ModelIdentity, Piece, Target, Usage
 from services.inference.prompt import check_request, engine_request
 from services.inference.resolve import Resolver
@@ -17,8 +18,9 @@ from services.inference.stops import TextStream
 class Generator:
     """Answers requests."""
 
-    def __init__(self, resolver: Resolver, bases: BasePool) -> None:
+    def __init__(self, resolver: Resolver, bases: BasePool, metrics: InferenceMetrics) -> None:
         """Use these."""
+        self._metrics = metrics
         self._resolver = resolver
         self._bases = bases
 
@@ -28,17 +30,21 @@ class Generator:
         Raises:
             DomainError: see Generate in inference.proto.
         """
-        check_request(request)
-        target = await self._resolver.resolve(request.model, request.base_model)
-        async with AsyncExitStack() as leases:
-            hosted = await self._lease(target, leases)
-            asked = await asyncio.to_thread(
-                engine_request, request, hosted.text, target.adapter, hosted.engine.context_length
-            )
-            stream = TextStream(hosted.text.tokenizer, request.stop)
-            async with aclosing(_pieces(hosted, asked, stream, target)) as pieces:
-                async for piece in pieces:
-                    yield piece
+        with self._metrics.request(request) as measured:
+            check_request(request)
+            target = await self._resolver.resolve(request.model, request.base_model)
+            measured.resolved(target)
+            async with AsyncExitStack() as leases:
+                hosted = await self._lease(target, leases)
+                asked = await asyncio.to_thread(
+                    engine_request, request, hosted.text, target.adapter, hosted.engine.context_length
+                )
+                measured.read(len(asked.token_ids))
+                stream = TextStream(hosted.text.tokenizer, request.stop)
+                events = measured.events(hosted.engine.generate(asked))
+                async with aclosing(_pieces(events, asked, stream, target)) as pieces:
+                    async for piece in pieces:
+                        yield piece
 
     async def answer(self, request: GenerationRequest) -> Answer:
         """Answer as a whole: exactly the pieces of ``stream``, joined."""
@@ -67,11 +73,11 @@ class Generator:
 
 
 async def _pieces(
-    hosted: HostedBase, asked: EngineRequest, stream: TextStream, target: Target
+    events: AsyncGenerator[TokenEvent, None], asked: EngineRequest, stream: TextStream, target: Target
 ) -> AsyncGenerator[Piece, None]:
     identity: ModelIdentity | None = target.identity
     count = 0
-    async with aclosing(hosted.engine.generate(asked)) as events:
+    async with aclosing(events):
         async for event in events:
             count += 1
             text = "" if event.finish is FinishReason.STOP else stream.push(event.token_id)

@@ -29,10 +29,28 @@ class InferenceSettings(ServerSettings, ArtifactSettings, RegistryClientSettings
     )
 
     inference_memory_bytes: int = Field(
-        16 * GIB, ge=MIB, description="Most memory that the weights of all loaded bases may take."
+        16 * GIB,
+        ge=MIB,
+        description="Most memory that all loaded bases may take: their weights, and their budgets for keys and values.",
+    )
+    inference_kv_bytes: int = Field(
+        1 * GIB, ge=MIB, description="Memory for keys and values of the requests of one base."
+    )
+    inference_prefix_bytes: int = Field(
+        256 * MIB,
+        ge=0,
+        description="Memory in which one base keeps keys and values of how earlier requests began, for later ones that "
+        "begin alike.",
+    )
+    inference_batch_rows: int = Field(64, ge=1, le=4096, description="Requests of one base that compute together.")
+    inference_slots: int = Field(
+        64, ge=1, le=4096, description="Adapters of one base that can take part in one computation."
     )
     inference_dtype: str = Field(
-        "float32", pattern="^(float32|bfloat16|float16)$", description="Number format that bases compute in."
+        "auto",
+        pattern="^(auto|float32|bfloat16|float16)$",
+        description="Number format that bases compute in; auto takes the one they are stored in where this machine "
+        "computes fast in it, else float32.",
     )
     inference_device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where bases compute.")
     inference_threads: int | None = Field(
@@ -47,8 +65,8 @@ class InferenceSettings(ServerSettings, ArtifactSettings, RegistryClientSettings
     inference_queue_size: int = Field(
         64, ge=1, le=10_000, description="Requests that may wait for one base; one more is answered QUEUE_FULL."
     )
-    inference_idle_adapters: int = Field(
-        64, ge=0, le=100_000, description="Adapters of one base that stay in memory when no request uses them."
+    inference_adapter_memory_bytes: int = Field(
+        2 * GIB, ge=MIB, description="Most memory that the adapters of one base may take; idle ones make room."
     )
     inference_adapter_file_bytes: int = Field(2 * GIB, ge=MIB, description="Largest adapter file that is loaded.")
     inference_adapter_cache_bytes: int = Field(

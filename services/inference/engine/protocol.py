@@ -281,11 +281,16 @@ class Engine(Protocol):
 class EngineLoader(Protocol):
     """Makes engines."""
 
-    def estimate(self, parameter_count: int) -> int:
-        """Bytes that a base of so many parameters will take."""
+    def estimate(self, fingerprint: BaseFingerprint) -> int:
+        """Bytes that a base will take: its weights, and the budget for keys and values."""
 
-    async def load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> Engine:
+    async def load(self, opened: OpenBase, fingerprint: BaseFingerprint, observer: EngineObserver) -> Engine:
         """Load a base whose fingerprint was compared.
+
+        Args:
+            opened: its files.
+            fingerprint: of the same.
+            observer: is told what the engine does.
 
         Raises:
             DomainError: BASE_NOT_SUPPORTED, BASE_FILES_INCONSISTENT, OUT_OF_MEMORY.

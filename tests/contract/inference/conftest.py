@@ -12,6 +12,7 @@ from services.common.identity import BaseFingerprint, open_base
 from services.inference.engine.protocol import Engine
 from tests.contract.inference.engines import ENGINES, LoadEngine
 from tests.support.tiny_bases import make_tiny_base
+from tests.unit.inference.engine import Observed
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +39,7 @@ async def load_engine(request: pytest.FixtureRequest) -> AsyncIterator[LoadEngin
         ) -> tuple[Engine, BaseFingerprint]:
             with open_base(directory) as opened:
                 fingerprint = opened.fingerprint()
-                engine = await ENGINES[request.param](queue_size, dtype).load(opened, fingerprint)
+                engine = await ENGINES[request.param](queue_size, dtype).load(opened, fingerprint, Observed())
             stack.push_async_callback(engine.close)
             return engine, fingerprint
 

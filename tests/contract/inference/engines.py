@@ -13,7 +13,7 @@ LoadEngine = Callable[..., Awaitable[tuple[Engine, BaseFingerprint]]]
 
 
 def plain_loader(queue_size: int, dtype: torch.dtype) -> EngineLoader:
-    return SequentialEngineLoader(dtype=dtype, device="cpu", queue_size=queue_size)
+    return SequentialEngineLoader(dtype=str(dtype).removeprefix("torch."), device="cpu", queue_size=queue_size)
 
 
 ENGINES: Final[Mapping[str, Callable[[int, torch.dtype], EngineLoader]]] = {"plain": plain_loader}

@@ -2,10 +2,43 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from opentelemetry.metrics import NoOpMeter
 
 from services.inference.engine.protocol import AdapterWeights, Attached, Batching, EngineRequest, TokenEvent
+from services.inference.metrics import InferenceMetrics
+
+
+def unread_metrics() -> InferenceMetrics:
+    """Instruments that nobody reads."""
+    return InferenceMetrics(NoOpMeter("tests"))
+
+
+@dataclass
+class Observed:
+    """Implements ``EngineObserver``; keeps what it is told, as names with arguments."""
+
+    told: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def admitted(self, waited: float) -> None:
+        self.told.append(("admitted", waited))
+
+    def stepped(self, *, decoding: int, prefilled: int, seconds: float) -> None:
+        self.told.append(("stepped", decoding, prefilled, seconds))
+
+    def prefix(self, *, reused: int, computed: int) -> None:
+        self.told.append(("prefix", reused, computed))
+
+    def slot(self, *, hit: bool) -> None:
+        self.told.append(("slot", hit))
+
+    def kv_used(self, used: int, total: int) -> None:
+        self.told.append(("kv_used", used, total))
+
+    def preempted(self) -> None:
+        self.told.append(("preempted",))
 
 
 @dataclass

@@ -29,7 +29,7 @@ from services.inference.policy import AdmissionPolicy
 from tests.support.keys import signed, trusted_key_file
 from tests.unit.admission.build import BASE_MODEL, BASE_TENSORS, Adapter
 from tests.unit.identity.build import Base
-from tests.unit.inference.engine import FakeEngine
+from tests.unit.inference.engine import FakeEngine, unread_metrics
 
 PROBE = Probe((1, 2), (0, 1), (1.0, 2.0), (2.0, 1.0))
 MET = (1.0, 2.0)
@@ -48,7 +48,9 @@ class Place:
         self._base = base
         self._store = FileSystemStore.open(directory / "artifacts")
         self._blocking = Blocking(1)
-        self._files = AdapterFiles(self._store, directory / "cache", max_file_bytes=2**20, max_total_bytes=2**20)
+        self._files = AdapterFiles(
+            self._store, directory / "cache", unread_metrics(), max_file_bytes=2**20, max_total_bytes=2**20
+        )
 
     def publish(self, adapter: Adapter, **changes: Any) -> AdapterVersion:
         """Store an adapter under a manifest that fits it, but for the changes."""
@@ -88,10 +90,14 @@ def place(tmp_path: Path, base: BaseFingerprint) -> Iterator[Place]:
     place.close()
 
 
+async def reserve(_size: int) -> None:
+    """There is room for everything."""
+
+
 async def refusal(place: Place, version: AdapterVersion, engine: FakeEngine) -> DomainError:
     """The error of a load, after which nothing is attached."""
     with pytest.raises(DomainError) as caught:
-        await place.admission(engine).admit(version)
+        await place.admission(engine).admit(version, reserve)
     assert engine.attached == []
     return caught.value
 
@@ -99,7 +105,7 @@ async def refusal(place: Place, version: AdapterVersion, engine: FakeEngine) -> 
 async def test_adapter_that_passes_every_step_is_attached(place: Place) -> None:
     version = place.publish(Adapter(), probe=PROBE)
     engine = FakeEngine({None: MET, version.name.version: PROBE.adapter_logits})
-    attached = await place.admission(engine).admit(version)
+    attached = await place.admission(engine).admit(version, reserve)
     assert attached.applied_tensors == 8
     assert engine.attached == [version.name.version]
     assert engine.asked == [(1, 2), (1, 2)]
@@ -109,7 +115,7 @@ async def test_declared_adapter_without_a_probe_must_change_something_and_a_witn
     place: Place,
 ) -> None:
     version = place.publish(Adapter())
-    await place.admission(FakeEngine({None: (1.0,), version.name.version: (2.0,)})).admit(version)
+    await place.admission(FakeEngine({None: (1.0,), version.name.version: (2.0,)})).admit(version, reserve)
     idle = FakeEngine({None: (1.0,), version.name.version: (1.0,)})
     assert (await refusal(place, version, idle)).reason is Reason.ADAPTER_NO_EFFECT
     assert idle.attached == []
@@ -142,7 +148,7 @@ async def test_another_base_than_the_manifests_is_refused_before_a_byte_is_read(
     version = place.publish(Adapter())
     other = fingerprint_base(Base().write(tmp_path_factory.mktemp("other") / "llama"), threads=1)
     with pytest.raises(DomainError) as caught:
-        await place.admission(FakeEngine(), other).admit(version)
+        await place.admission(FakeEngine(), other).admit(version, reserve)
     assert caught.value.reason is Reason.BASE_FINGERPRINT_MISMATCH
     assert caught.value.metadata["verdict"] == "WEIGHTS_DIFFER"
     assert place.fetched() == []
@@ -166,7 +172,7 @@ async def test_tensors_that_are_not_applied_are_a_refusal(place: Place) -> None:
 async def test_load_that_is_cancelled_while_it_is_probed_leaves_nothing_attached(place: Place) -> None:
     version = place.publish(Adapter(), probe=PROBE)
     engine = NeverAnswers()
-    load = asyncio.create_task(place.admission(engine).admit(version))
+    load = asyncio.create_task(place.admission(engine).admit(version, reserve))
     await engine.reached.wait()
     assert engine.attached == [version.name.version]
     load.cancel()
@@ -178,7 +184,7 @@ async def test_load_that_is_cancelled_while_it_is_probed_leaves_nothing_attached
 async def test_adapter_is_seen_by_nobody_until_its_probe_is_met(place: Place) -> None:
     version = place.publish(Adapter(), probe=PROBE)
     engine = NeverAnswers()
-    pool = AdapterPool(engine, place.admission(engine), capacity=1)
+    pool = AdapterPool(engine, place.admission(engine), unread_metrics(), budget_bytes=2**20)
     request = asyncio.create_task(use(pool, version))
     await engine.reached.wait()
     assert pool.loaded() == []

@@ -12,6 +12,7 @@ from services.inference.adapters import LoadedAdapter
 from services.inference.generate import Generator
 from services.inference.model import AdapterVersion, RegisteredBase, Target
 from tests.support.registry import fingerprint, manifest
+from tests.unit.inference.engine import unread_metrics
 
 
 class Leases:
@@ -39,6 +40,6 @@ async def test_version_that_two_adapters_have_is_told_under_the_name_asked_for()
     resolver: Any = SimpleNamespace(resolve=resolve)
     bases: Any = Leases(hosted)
 
-    told = await Generator(resolver, bases).load("other", "")
+    told = await Generator(resolver, bases, unread_metrics()).load("other", "")
 
     assert told.identity.adapter_version == str(other.name)

@@ -9,13 +9,14 @@ from torch import nn
 
 from services.inference.engine.protocol import AdapterWeights
 from services.inference.engine.sequential.engine import SequentialEngine
+from tests.unit.inference.engine import Observed
 
 
 async def test_cancelled_attach_ends_before_it_is_told_so_that_what_it_attached_can_be_detached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model: Any = nn.Linear(1, 1)
-    engine = SequentialEngine(model, (), queue_size=1)
+    engine = SequentialEngine(model, (), Observed(), queue_size=1)
     began, go_on = threading.Event(), threading.Event()
     attached: list[str] = []
 

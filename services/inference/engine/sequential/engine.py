@@ -16,7 +16,15 @@ from transformers import PreTrainedModel
 from services.common.bases.loader import context_length, load_model
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, LinearModule, OpenBase
-from services.inference.engine.protocol import AdapterWeights, Attached, Batching, EngineRequest, TokenEvent
+from services.inference.engine.formats import choose_dtype
+from services.inference.engine.protocol import (
+    AdapterWeights,
+    Attached,
+    Batching,
+    EngineObserver,
+    EngineRequest,
+    TokenEvent,
+)
 from services.inference.engine.sequential.adapted import AdaptedModel
 from services.inference.engine.sequential.decode import decode, next_token_logits
 
@@ -33,6 +41,7 @@ class _Ticket:
     events: asyncio.Queue[TokenEvent | Exception] = field(default_factory=asyncio.Queue)
     abandoned: threading.Event = field(default_factory=threading.Event)
     running: bool = False
+    arrived: float = field(default_factory=time.monotonic)
 
     def tell(self, call: Callable[..., None], *arguments: object) -> None:
         """Run something on the event loop, from the engine's thread."""
@@ -53,18 +62,26 @@ class SequentialEngine:
     """Implements ``Engine`` for every causal language model of transformers."""
 
     def __init__(
-        self, model: PreTrainedModel, modules: tuple[LinearModule, ...], *, queue_size: int, note: str = _NOTE
+        self,
+        model: PreTrainedModel,
+        modules: tuple[LinearModule, ...],
+        observer: EngineObserver,
+        *,
+        queue_size: int,
+        note: str = _NOTE,
     ) -> None:
         """Take over a model.
 
         Args:
             model: in evaluation mode.
             modules: its modules with a matrix, as its fingerprint lists them.
+            observer: is told what the engine does.
             queue_size: most requests that wait while one runs.
             note: why this engine, see ``Engine.batching_note``.
         """
         self._model = model
         self._adapted = AdaptedModel(model, modules)
+        self._observer = observer
         self._queue_size = queue_size
         self._note = note
         self._waiting = 0
@@ -191,6 +208,7 @@ class SequentialEngine:
             return
         ticket.tell(self._begin, ticket)
         started = time.monotonic()
+        self._observer.admitted(started - ticket.arrived)
         try:
             self._run(ticket)
         except Exception as error:  # noqa: BLE001  # raised again on the event loop, where it is handled
@@ -199,7 +217,11 @@ class SequentialEngine:
 
     def _run(self, ticket: _Ticket) -> None:
         with self._active(ticket.request.adapter):
+            prefilled, before = len(ticket.request.token_ids), time.monotonic()
             for event in decode(self._model, ticket.request):
+                now = time.monotonic()
+                self._observer.stepped(decoding=int(not prefilled), prefilled=prefilled, seconds=now - before)
+                prefilled, before = 0, now
                 ticket.tell(ticket.events.put_nowait, event)
                 if ticket.abandoned.is_set():
                     return
@@ -229,17 +251,20 @@ class SequentialEngine:
 class SequentialEngineLoader:
     """Implements ``EngineLoader``."""
 
-    def __init__(self, *, dtype: torch.dtype, device: str, queue_size: int) -> None:
-        """Take the settings that all engines share."""
+    def __init__(self, *, dtype: str, device: str, queue_size: int) -> None:
+        """Take the settings that all engines share; for ``dtype`` see ``choose_dtype``."""
         self._dtype = dtype
         self._device = device
         self._queue_size = queue_size
 
-    def estimate(self, parameter_count: int) -> int:
+    def estimate(self, fingerprint: BaseFingerprint) -> int:
         """See ``EngineLoader``."""
-        return parameter_count * self._dtype.itemsize
+        return fingerprint.parameter_count * self._chosen(fingerprint).itemsize
 
-    async def load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> SequentialEngine:
+    async def load(self, opened: OpenBase, fingerprint: BaseFingerprint, observer: EngineObserver) -> SequentialEngine:
         """See ``EngineLoader``."""
-        model = await asyncio.to_thread(load_model, opened, dtype=self._dtype, device=self._device)
-        return SequentialEngine(model, fingerprint.modules, queue_size=self._queue_size)
+        model = await asyncio.to_thread(load_model, opened, dtype=self._chosen(fingerprint), device=self._device)
+        return SequentialEngine(model, fingerprint.modules, observer, queue_size=self._queue_size)
+
+    def _chosen(self, fingerprint: BaseFingerprint) -> torch.dtype:
+        return choose_dtype(fingerprint, self._device, self._dtype)
