@@ -7,26 +7,28 @@ from transformers import PreTrainedModel
 
 from services.common.errors import DomainError, Reason
 from services.inference.engine.protocol import EngineRequest, FinishReason, TokenEvent
-from services.inference.engine.sampling import Sampler
+from services.inference.engine.sampling import RowPicker, pick
 
 
 def decode(model: PreTrainedModel, request: EngineRequest) -> Iterator[TokenEvent]:
     """Generate until a stop token or ``max_tokens``; the caller may stop asking at any time.
 
     Raises:
-        DomainError: ADAPTER_INVALID or INTERNAL where the numbers overflow; OUT_OF_MEMORY.
+        DomainError: what ``pick`` answers; OUT_OF_MEMORY.
     """
     device = next(model.parameters()).device
-    sampler = Sampler(request.sampling, device)
-    fed, cache = torch.tensor([request.token_ids], device=device), None
+    fed, cache, picker = torch.tensor([request.token_ids], device=device), None, None
     for count in range(1, request.max_tokens + 1):
         logits, cache = _step(model, fed, cache)
-        token = sampler.pick(_checked(logits, request))
-        finish = _finish(token, count, request)
-        yield TokenEvent(token, finish)
+        picker = picker or _picker(request, len(logits))
+        picked = pick(logits[None], [picker])[0]
+        if isinstance(picked, DomainError):
+            raise picked
+        finish = _finish(picker, count, request)
+        yield TokenEvent(picked.token_id, finish, picked.logprobs)
         if finish is not None:
             return
-        fed = torch.tensor([[token]], device=device)
+        fed = torch.tensor([[picked.token_id]], device=device)
 
 
 def next_token_logits(model: PreTrainedModel, token_ids: Sequence[int]) -> torch.Tensor:
@@ -53,19 +55,19 @@ def _step(model: PreTrainedModel, fed: torch.Tensor, cache: object) -> tuple[tor
     return output.logits[0, -1], output.past_key_values
 
 
-def _checked(logits: torch.Tensor, request: EngineRequest) -> torch.Tensor:
-    # NaN spreads to the maximum; one number tells of all.
-    if torch.isfinite(logits.max()):
-        return logits
-    if request.adapter is not None:
-        raise DomainError(
-            Reason.ADAPTER_INVALID, "The adapter makes the base compute numbers that are not finite. Train it again."
-        )
-    raise DomainError(Reason.INTERNAL, "The base computed numbers that are not finite.")
+def _picker(request: EngineRequest, vocabulary_size: int) -> RowPicker:
+    return RowPicker(
+        request.sampling,
+        request.token_ids,
+        vocabulary_size,
+        request.stop_token_ids,
+        request.constraint,
+        adapter=request.adapter,
+    )
 
 
-def _finish(token: int, count: int, request: EngineRequest) -> FinishReason | None:
-    if token in request.stop_token_ids:
+def _finish(picker: RowPicker, count: int, request: EngineRequest) -> FinishReason | None:
+    if picker.ended:
         return FinishReason.STOP
     return FinishReason.LENGTH if count == request.max_tokens else None
 
