@@ -1,9 +1,12 @@
 """A request on its way through the batched engine, and what it needs of the engine's memory."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from services.inference.engine.protocol import EngineRequest
+
+if TYPE_CHECKING:
+    from services.inference.engine.batched.room import AttachedAdapter
 
 
 @dataclass(eq=False, slots=True)
@@ -15,16 +18,20 @@ class Row:
     Attributes:
         request: what is asked.
         arrived: when, in seconds of the scheduler's clock.
+        adapter: of the request, as it was attached when the request came.
         tokens: prompt and answer until now.
         computed: positions whose keys and values are in memory; none while it waits.
         abandoned: nobody waits for the answer any more.
+        sound: whether everything computed has led to finite numbers; until then nobody else may use it.
     """
 
     request: EngineRequest
     arrived: float
+    adapter: "AttachedAdapter | None" = None
     tokens: list[int] = field(init=False)
     computed: int = 0
     abandoned: bool = False
+    sound: bool = False
 
     def __post_init__(self) -> None:
         """Begin with the prompt."""
@@ -55,6 +62,9 @@ class Room(Protocol):
 
     def close(self, row: Row) -> None:
         """Take the room of an open row back; what it computed may be kept for others. Leaves ``row.computed`` alone."""
+
+    def seats(self, row: Row) -> bool:
+        """Whether a row's adapter has a place, or could have one now: then a row that cannot open lacks memory."""
 
     def fits(self, length: int) -> bool:
         """Whether a row of so many positions could ever have room, if it were alone."""

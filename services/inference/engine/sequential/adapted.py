@@ -9,8 +9,8 @@ from torch import nn
 
 from services.common.errors import DomainError, Reason
 from services.common.identity import LinearModule
+from services.inference.engine.changes import Change, Forward, is_changeable, low_rank, replacement
 from services.inference.engine.protocol import AdapterWeights, Attached
-from services.inference.engine.sequential.changes import Change, Forward, is_changeable, low_rank, replacement
 
 CHANGEABLE_KINDS: Final = frozenset({"Linear", "Conv1D", "Embedding"})
 

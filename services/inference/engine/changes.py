@@ -156,20 +156,20 @@ def low_rank(module: nn.Module, layer: LoraLayer) -> LinearChange | EmbeddingCha
     Raises:
         DomainError: ADAPTER_SHAPE_MISMATCH, ADAPTER_NOT_FINITE.
     """
-    weight = _matrix(module)
-    out_features, in_features = weight.shape
+    out_features, in_features = _features(module)
     rank = layer.a.shape[0]
     _check(layer.module, "lora_A", layer.a, (rank, in_features))
     _check(layer.module, "lora_B", layer.b, (out_features, rank))
     _check(layer.module, "lora_magnitude_vector", layer.magnitude, (out_features,))
     _check(layer.module, "the bias of lora_B", layer.bias, (out_features,))
-    a, b = _single(layer.a, weight), _single(layer.b, weight)
+    device = next(module.parameters(), layer.a).device
+    a, b = _single(layer.a, device), _single(layer.b, device)
     gain = None
     if layer.magnitude is not None:
-        gain = _gain(layer.module, _single(layer.magnitude, weight), weight, a, b * layer.scaling)
+        gain = _gain(layer.module, _single(layer.magnitude, device), _matrix(module), a, b * layer.scaling)
     if isinstance(module, nn.Embedding):
         return EmbeddingChange(a.T.contiguous(), b, layer.scaling, gain, getattr(module, "embed_scale", 1.0))
-    bias = None if layer.bias is None else _single(layer.bias, weight)
+    bias = None if layer.bias is None else _single(layer.bias, device)
     return LinearChange(a, b, layer.scaling, bias, gain, getattr(module, "bias", None))
 
 
@@ -179,7 +179,7 @@ def replacement(module: nn.Module, replaced: ModuleReplacement) -> Replacement:
     Raises:
         DomainError: ADAPTER_SHAPE_MISMATCH, ADAPTER_TENSOR_MISSING, ADAPTER_TENSOR_UNEXPECTED.
     """
-    own, own_bias = module.get_parameter("weight"), getattr(module, "bias", None)
+    own, own_bias = _weight(module), getattr(module, "bias", None)
     _check(replaced.module, "the weight", replaced.weight, tuple(own.shape))
     if own_bias is not None and replaced.bias is None:
         raise DomainError(
@@ -193,8 +193,8 @@ def replacement(module: nn.Module, replaced: ModuleReplacement) -> Replacement:
         )
     if own_bias is not None:
         _check(replaced.module, "the bias", replaced.bias, tuple(own_bias.shape))
-    bias = None if replaced.bias is None else _moved(replaced.bias, own, own.dtype)
-    return Replacement(_computation(module), _moved(replaced.weight, own, own.dtype), bias)
+    bias = None if replaced.bias is None else _like(replaced.bias, own)
+    return Replacement(_computation(module), _like(replaced.weight, own), bias)
 
 
 def _computation(module: nn.Module) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
@@ -203,15 +203,38 @@ def _computation(module: nn.Module) -> Callable[[Tensor, Tensor, Tensor | None],
         if scale is None:
             return lambda x, weight, _bias: functional.embedding(x, weight)
         return lambda x, weight, _bias: functional.embedding(x, weight) * scale
-    if isinstance(module, Conv1D):
+    if is_transposed(module):
         return lambda x, weight, bias: functional.linear(x, weight.T, bias)
     return functional.linear
 
 
+def is_transposed(module: nn.Module) -> bool:
+    """Whether a linear module's weight is [in, out] in files, which Conv1D's is."""
+    return isinstance(module, Conv1D) or getattr(module, "transposed", False)
+
+
+def _features(module: nn.Module) -> tuple[int, int]:
+    """Features that a module gives out and takes in; an Embedding takes in one for each of its rows."""
+    if isinstance(module, nn.Embedding):
+        return module.embedding_dim, module.num_embeddings
+    if isinstance(module, Conv1D):
+        inputs, outputs = module.weight.shape
+        return outputs, inputs
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features
+    raise TypeError(type(module).__name__)
+
+
+def _weight(module: nn.Module) -> Tensor:
+    """The module's weight, of the shape that it has in files."""
+    weight: Tensor = module.weight.detach()  # type: ignore[operator]  # a tensor in all that are changed
+    return weight.T if is_transposed(module) and isinstance(module, nn.Linear) else weight
+
+
 def _matrix(module: nn.Module) -> Tensor:
     """The module's weight as [out, in]; of an Embedding, [width, rows]."""
-    weight = module.get_parameter("weight").detach()
-    return weight if isinstance(module, nn.Linear) else weight.T
+    weight = _weight(module)
+    return weight.T if is_transposed(module) or isinstance(module, nn.Embedding) else weight
 
 
 def _gain(name: str, magnitude: Tensor, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -239,12 +262,12 @@ def _check(module: str, what: str, tensor: Tensor | None, shape: tuple[int, ...]
         )
 
 
-def _single(tensor: Tensor, like: Tensor) -> Tensor:
-    return _moved(tensor, like, torch.float32)
+def _single(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.detach().to(device=device, dtype=torch.float32, copy=True)
 
 
-def _moved(tensor: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.detach().to(device=like.device, dtype=dtype, copy=True)
+def _like(tensor: Tensor, own: Tensor) -> Tensor:
+    return tensor.detach().to(device=own.device, dtype=own.dtype, copy=True)
 
 
 def _count(*tensors: Tensor | None) -> int:

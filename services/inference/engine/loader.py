@@ -1,0 +1,107 @@
+"""Makes the engine that suits a model: batched where its rows compute together, else one request at a time."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+import torch
+from transformers import PreTrainedModel
+
+from services.common.bases.loader import context_length, load_model
+from services.common.identity import BaseFingerprint, OpenBase
+from services.inference.engine.batched.engine import BatchedEngine
+from services.inference.engine.batched.kv import KvMemory
+from services.inference.engine.batched.model import BatchedModel, NotBatchableError
+from services.inference.engine.batched.prefix import PrefixCache
+from services.inference.engine.batched.room import EngineRoom
+from services.inference.engine.batched.slots import Slots
+from services.inference.engine.formats import AUTO, COMPUTED, choose_dtype
+from services.inference.engine.protocol import Engine, EngineObserver
+from services.inference.engine.sequential.engine import SequentialEngine
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """What all engines of a server share.
+
+    Attributes:
+        dtype: ``auto``, or a format by name.
+        device: where bases compute.
+        queue_size: most requests that wait for a base.
+        batch_rows: most requests of a base that compute together.
+        slots: most adapters of a base that take part in one step.
+        kv_bytes: memory for keys and values of a base's requests.
+        prefix_bytes: memory for those of texts that may come again.
+    """
+
+    dtype: str = AUTO
+    device: str = "cpu"
+    queue_size: int = 64
+    batch_rows: int = 64
+    slots: int = 64
+    kv_bytes: int = 2**30
+    prefix_bytes: int = 2**28
+
+
+class AutoEngineLoader:
+    """Implements ``EngineLoader``."""
+
+    def __init__(self, options: EngineOptions, observer: Callable[[], EngineObserver]) -> None:
+        """Take what all engines share, and who is told what each does."""
+        self._options = options
+        self._observer = observer
+
+    def estimate(self, parameter_count: int) -> int:
+        """See ``EngineLoader``."""
+        longest = torch.float32 if self._options.dtype == AUTO else COMPUTED[self._options.dtype]
+        return parameter_count * longest.itemsize + self._options.kv_bytes + self._options.prefix_bytes
+
+    async def load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> Engine:
+        """See ``EngineLoader``."""
+        return await asyncio.to_thread(self._load, opened, fingerprint)
+
+    def _load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> Engine:
+        dtype = choose_dtype(fingerprint, self._options.device, self._options.dtype)
+        model = load_model(opened, dtype=dtype, device=self._options.device)
+        tensors = sum(1 for _ in model.parameters())
+        vocabulary = model.get_input_embeddings().get_parameter("weight").shape[0]
+        context = context_length(model.config)
+        try:
+            batched = BatchedModel(model, fingerprint.modules)
+        except NotBatchableError as reason:
+            log.warning("requests are taken one at a time", why=str(reason))
+            if reason.damaged:
+                del model
+                model = load_model(opened, dtype=dtype, device=self._options.device)
+            return self._sequential(model, fingerprint, str(reason))
+        return self._batched(batched, context=context, vocabulary=vocabulary, tensors=tensors)
+
+    def _sequential(self, model: PreTrainedModel, fingerprint: BaseFingerprint, why: str) -> SequentialEngine:
+        return SequentialEngine(
+            model, fingerprint.modules, queue_size=self._options.queue_size, observer=self._observer(), note=why
+        )
+
+    def _batched(self, model: BatchedModel, *, context: int, vocabulary: int, tensors: int) -> BatchedEngine:
+        options, dtype, device = self._options, model.dtype, model.device
+        most_tokens = options.batch_rows * context
+        memory = KvMemory(
+            model.layers, budget_bytes=options.kv_bytes, most_tokens=most_tokens, dtype=dtype, device=device
+        )
+        prefixes = PrefixCache(model.layers, budget_bytes=options.prefix_bytes, dtype=dtype, device=device)
+        slots = Slots(count=options.slots, dtype=dtype, device=device)
+        observer = self._observer()
+        model.use_memory(memory)
+        return BatchedEngine(
+            model,
+            EngineRoom(memory, prefixes, slots, observer),
+            context_length=context,
+            vocabulary_size=vocabulary,
+            size_bytes=model.size_bytes + memory.size_bytes + prefixes.size_bytes,
+            tensor_count=tensors,
+            max_rows=options.batch_rows,
+            queue_size=options.queue_size,
+            observer=observer,
+        )
