@@ -11,7 +11,7 @@ from gateway.mapping.models import adapter_as_model, base_as_model, loaded_model
 from gateway.names import PROJECT, resolve_model
 from gateway.routes.common import every_item
 from gateway.schemas.common import Listing, Page
-from gateway.schemas.models import LoadedModel, LoadModel, Model, ModelList
+from gateway.schemas.models import LoadedModel, LoadModel, Model, ModelList, UnloadedModel
 from gateway.services import Services, ServicesOf
 from services.common.resource_names import AdapterName, BaseModelName
 from tenon.inference.v1 import inference_pb2
@@ -51,6 +51,16 @@ async def load_model(model: str, services: ServicesOf, body: LoadModel | None = 
     )
     answer = await services.inference.LoadModel(request, timeout=services.settings.generate_seconds)
     return loaded_model(answer.model)
+
+
+@router.post("/v1/models/{model:path}/unload")
+async def unload_model(model: str, services: ServicesOf) -> UnloadedModel:
+    """Give a model's memory back once the requests that use it have ended; the next one loads it again."""
+    name = str(await resolve_model(services, model))
+    answer = await services.inference.UnloadModel(
+        inference_pb2.UnloadModelRequest(model=name), timeout=services.settings.generate_seconds
+    )
+    return UnloadedModel(model=model, unloaded=answer.unloaded)
 
 
 @router.get("/v1/loaded_models")

@@ -58,3 +58,11 @@ class LoadedModel(Answered):
     compute: str
     size_bytes: int
     load_time: str | None
+
+
+class UnloadedModel(Answered):
+    """A base or an adapter that is not in memory."""
+
+    object: Literal["unloaded_model"] = "unloaded_model"
+    model: str
+    unloaded: bool = Field(description="Whether it was in memory before.")

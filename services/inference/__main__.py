@@ -22,8 +22,8 @@ from services.inference.adapters import AdapterPool
 from services.inference.admission import Admission
 from services.inference.bases import BaseFiles, BasePool
 from services.inference.blocking import Blocking
+from services.inference.engine.loader import AutoEngineLoader, EngineOptions
 from services.inference.engine.protocol import Engine
-from services.inference.engine.sequential.engine import SequentialEngineLoader
 from services.inference.generate import Generator
 from services.inference.metrics import InferenceMetrics
 from services.inference.model import RegisteredBase
@@ -32,6 +32,7 @@ from services.inference.registry import GrpcRegistry, Registry
 from services.inference.resolve import Resolver
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
+from services.inference.unload import Unloader
 from tenon.inference.v1 import inference_pb2_grpc
 
 
@@ -64,10 +65,16 @@ async def inference(settings: InferenceSettings, registry: Registry, store: Arti
             roots=settings.base_roots,
             verify_always=settings.inference_verify_always,
         ),
-        SequentialEngineLoader(
-            dtype=settings.inference_dtype,
-            device=settings.inference_device,
-            queue_size=settings.inference_queue_size,
+        AutoEngineLoader(
+            EngineOptions(
+                dtype=settings.inference_dtype,
+                device=settings.inference_device,
+                queue_size=settings.inference_queue_size,
+                batch_rows=settings.inference_batch_rows,
+                slots=settings.inference_slots,
+                kv_bytes=settings.inference_kv_bytes,
+                prefix_bytes=settings.inference_prefix_bytes,
+            )
         ),
         adapters,
         measured,
@@ -77,7 +84,7 @@ async def inference(settings: InferenceSettings, registry: Registry, store: Arti
     try:
         yield Service(
             inference_pb2_grpc.add_InferenceServiceServicer_to_server,
-            InferenceServicer(Generator(Resolver(registry, policy), bases, measured), bases),
+            InferenceServicer(Generator(Resolver(registry, policy), bases, measured), Unloader(registry, bases), bases),
             "tenon.inference.v1.InferenceService",
         )
     finally:

@@ -85,6 +85,7 @@ class AdapterPool:
     async def close(self) -> None:
         """End what is being loaded; what is attached goes with the engine."""
         await self._adapters.end_loading()
+        self._adapters.forget()
 
     async def _load(self, version: AdapterVersion) -> LoadedAdapter:
         try:

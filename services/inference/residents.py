@@ -101,6 +101,10 @@ class Residents(Generic[T]):
         """Cancel what is being loaded, and wait until that is gone."""
         await self._flights.close()
 
+    def forget(self) -> None:
+        """Drop all of them without unloading, because what they are part of is going."""
+        self._residents.clear()
+
     async def clear(self) -> None:
         """Unload all of them, used or not."""
         for key in list(self._residents):

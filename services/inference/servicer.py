@@ -10,6 +10,7 @@ from services.inference import convert
 from services.inference.bases import BasePool
 from services.inference.generate import Generator
 from services.inference.loaded import list_loaded
+from services.inference.unload import Unloader
 from tenon.inference.v1 import inference_pb2 as pb
 from tenon.inference.v1 import inference_pb2_grpc
 
@@ -17,9 +18,10 @@ from tenon.inference.v1 import inference_pb2_grpc
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Answers; status codes as in inference.proto."""
 
-    def __init__(self, generator: Generator, bases: BasePool) -> None:
+    def __init__(self, generator: Generator, unloader: Unloader, bases: BasePool) -> None:
         """Serve these."""
         self._generator = generator
+        self._unloader = unloader
         self._bases = bases
 
     async def Generate(self, request: pb.GenerateRequest, _: Context) -> pb.GenerateResponse:
@@ -36,6 +38,10 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         """See inference.proto."""
         model = await self._generator.load(request.model, request.base_model)
         return pb.LoadModelResponse(model=convert.loaded_model(model))
+
+    async def UnloadModel(self, request: pb.UnloadModelRequest, _: Context) -> pb.UnloadModelResponse:
+        """See inference.proto."""
+        return pb.UnloadModelResponse(unloaded=await self._unloader.unload(request.model))
 
     async def ListLoadedModels(self, request: pb.ListLoadedModelsRequest, _: Context) -> pb.ListLoadedModelsResponse:
         """See inference.proto."""

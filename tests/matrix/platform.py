@@ -22,8 +22,8 @@ from services.common.rpc.interceptors import Context
 from services.common.rpc.server import Service, running_server
 from services.common.settings import ServerSettings
 from services.common.signing import TrustedKeys
-from services.inference.engine.protocol import Engine
-from services.inference.engine.sequential.engine import SequentialEngine, SequentialEngineLoader
+from services.inference.engine.loader import AutoEngineLoader
+from services.inference.engine.protocol import Engine, EngineObserver
 from services.registry.__main__ import services
 from services.registry.adapter_servicer import AdapterServicer
 from services.registry.memory import MemoryRegistryStore
@@ -45,13 +45,13 @@ class Engines:
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         made = self.made
 
-        class Watched(SequentialEngineLoader):
-            async def load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> SequentialEngine:
-                engine = await super().load(opened, fingerprint)
+        class Watched(AutoEngineLoader):
+            async def load(self, opened: OpenBase, fingerprint: BaseFingerprint, observer: EngineObserver) -> Engine:
+                engine = await super().load(opened, fingerprint, observer)
                 made.append(engine)
                 return engine
 
-        monkeypatch.setattr("services.inference.__main__.SequentialEngineLoader", Watched)
+        monkeypatch.setattr("services.inference.__main__.AutoEngineLoader", Watched)
 
 
 class BlindStore(FileSystemStore):

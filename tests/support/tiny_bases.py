@@ -26,6 +26,9 @@ SPREAD: Final = 0.2
 VOCABULARY_SIZE: Final = 320
 """More than the 259 tokens there are, as in real bases."""
 
+WINDOW: Final = 8
+"""Positions that layers with a sliding window see: fewer than the prompts of tests have."""
+
 
 def make_tiny_base(
     directory: Path,
@@ -43,7 +46,7 @@ def make_tiny_base(
 
     Args:
         directory: made if it is not there.
-        architecture: a key of ``ARCHITECTURES``: qwen2, llama, gpt2, gpt_neox, phi3.
+        architecture: a key of ``ARCHITECTURES``.
         seed: of the weights.
         hidden: width, a multiple of 16.
         layers: number of decoder layers.
@@ -126,7 +129,50 @@ def _gpt_neox(hidden: int, layers: int, context: int) -> Mapping[str, Any]:
     return {**shape, "tie_word_embeddings": False}
 
 
+def _mistral(hidden: int, layers: int, context: int) -> Mapping[str, Any]:
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": WINDOW}
+    return {**_llama_like(hidden, layers, context), **heads}
+
+
+def _gemma(hidden: int, layers: int, context: int) -> Mapping[str, Any]:
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": hidden // 2}
+    return {**_tied(hidden, layers, context), **heads}
+
+
+def _gemma2(hidden: int, layers: int, context: int) -> Mapping[str, Any]:
+    """The first layer sees a window, the second everything; caps low enough to bend the logits."""
+    caps = {"attn_logit_softcapping": 3.0, "final_logit_softcapping": 4.0, "query_pre_attn_scalar": 8}
+    shape = _gemma(hidden, layers, context)
+    return {**shape, **caps, "sliding_window": WINDOW, "tie_word_embeddings": False}
+
+
+def _opt(hidden: int, layers: int, context: int) -> Mapping[str, Any]:
+    return {
+        "vocab_size": VOCABULARY_SIZE,
+        "hidden_size": hidden,
+        "word_embed_proj_dim": hidden,
+        "ffn_dim": 2 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "max_position_embeddings": context,
+        "init_std": SPREAD,
+        "bos_token_id": None,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+
+
 ARCHITECTURES: Final = MappingProxyType(
-    {"qwen2": _tied, "llama": _llama_like, "gpt2": _gpt2, "gpt_neox": _gpt_neox, "phi3": _llama_like}
+    {
+        "qwen2": _tied,
+        "llama": _llama_like,
+        "gpt2": _gpt2,
+        "gpt_neox": _gpt_neox,
+        "phi3": _llama_like,
+        "mistral": _mistral,
+        "gemma": _gemma,
+        "gemma2": _gemma2,
+        "opt": _opt,
+    }
 )
 """Configuration of each architecture for a width, a depth and a context."""

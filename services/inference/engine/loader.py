@@ -1,12 +1,10 @@
 """Makes the engine that suits a model: batched where its rows compute together, else one request at a time."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 import torch
-from transformers import PreTrainedModel
 
 from services.common.bases.loader import context_length, load_model
 from services.common.identity import BaseFingerprint, OpenBase
@@ -16,7 +14,7 @@ from services.inference.engine.batched.model import BatchedModel, NotBatchableEr
 from services.inference.engine.batched.prefix import PrefixCache
 from services.inference.engine.batched.room import EngineRoom
 from services.inference.engine.batched.slots import Slots
-from services.inference.engine.formats import AUTO, COMPUTED, choose_dtype
+from services.inference.engine.formats import AUTO, choose_dtype
 from services.inference.engine.protocol import Engine, EngineObserver
 from services.inference.engine.sequential.engine import SequentialEngine
 
@@ -49,22 +47,24 @@ class EngineOptions:
 class AutoEngineLoader:
     """Implements ``EngineLoader``."""
 
-    def __init__(self, options: EngineOptions, observer: Callable[[], EngineObserver]) -> None:
-        """Take what all engines share, and who is told what each does."""
+    def __init__(self, options: EngineOptions) -> None:
+        """Take what all engines share."""
         self._options = options
-        self._observer = observer
 
-    def estimate(self, parameter_count: int) -> int:
+    def estimate(self, fingerprint: BaseFingerprint) -> int:
+        """See ``EngineLoader``; a small base needs less than its budgets."""
+        weights = fingerprint.parameter_count * self._dtype(fingerprint).itemsize
+        return weights + self._options.kv_bytes + self._options.prefix_bytes
+
+    async def load(self, opened: OpenBase, fingerprint: BaseFingerprint, observer: EngineObserver) -> Engine:
         """See ``EngineLoader``."""
-        longest = torch.float32 if self._options.dtype == AUTO else COMPUTED[self._options.dtype]
-        return parameter_count * longest.itemsize + self._options.kv_bytes + self._options.prefix_bytes
+        return await asyncio.to_thread(self._load, opened, fingerprint, observer)
 
-    async def load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> Engine:
-        """See ``EngineLoader``."""
-        return await asyncio.to_thread(self._load, opened, fingerprint)
+    def _dtype(self, fingerprint: BaseFingerprint) -> torch.dtype:
+        return choose_dtype(fingerprint, self._options.device, self._options.dtype)
 
-    def _load(self, opened: OpenBase, fingerprint: BaseFingerprint) -> Engine:
-        dtype = choose_dtype(fingerprint, self._options.device, self._options.dtype)
+    def _load(self, opened: OpenBase, fingerprint: BaseFingerprint, observer: EngineObserver) -> Engine:
+        dtype = self._dtype(fingerprint)
         model = load_model(opened, dtype=dtype, device=self._options.device)
         tensors = sum(1 for _ in model.parameters())
         vocabulary = model.get_input_embeddings().get_parameter("weight").shape[0]
@@ -76,23 +76,21 @@ class AutoEngineLoader:
             if reason.damaged:
                 del model
                 model = load_model(opened, dtype=dtype, device=self._options.device)
-            return self._sequential(model, fingerprint, str(reason))
-        return self._batched(batched, context=context, vocabulary=vocabulary, tensors=tensors)
+            return SequentialEngine(
+                model, fingerprint.modules, observer, queue_size=self._options.queue_size, note=str(reason)
+            )
+        return self._batched(batched, observer, context=context, vocabulary=vocabulary, tensors=tensors)
 
-    def _sequential(self, model: PreTrainedModel, fingerprint: BaseFingerprint, why: str) -> SequentialEngine:
-        return SequentialEngine(
-            model, fingerprint.modules, queue_size=self._options.queue_size, observer=self._observer(), note=why
-        )
-
-    def _batched(self, model: BatchedModel, *, context: int, vocabulary: int, tensors: int) -> BatchedEngine:
+    def _batched(
+        self, model: BatchedModel, observer: EngineObserver, *, context: int, vocabulary: int, tensors: int
+    ) -> BatchedEngine:
         options, dtype, device = self._options, model.dtype, model.device
         most_tokens = options.batch_rows * context
         memory = KvMemory(
             model.layers, budget_bytes=options.kv_bytes, most_tokens=most_tokens, dtype=dtype, device=device
         )
         prefixes = PrefixCache(model.layers, budget_bytes=options.prefix_bytes, dtype=dtype, device=device)
-        slots = Slots(count=options.slots, dtype=dtype, device=device)
-        observer = self._observer()
+        slots = Slots(count=options.slots, device=device)
         model.use_memory(memory)
         return BatchedEngine(
             model,

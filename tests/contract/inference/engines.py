@@ -6,14 +6,33 @@ from typing import Final
 import torch
 
 from services.common.identity import BaseFingerprint
+from services.inference.engine.loader import AutoEngineLoader, EngineOptions
 from services.inference.engine.protocol import Engine, EngineLoader
 from services.inference.engine.sequential.engine import SequentialEngineLoader
 
 LoadEngine = Callable[..., Awaitable[tuple[Engine, BaseFingerprint]]]
 
 
-def plain_loader(queue_size: int, dtype: torch.dtype) -> EngineLoader:
+BATCH_ROWS: Final = 24
+
+
+def sequential_loader(queue_size: int, dtype: torch.dtype) -> EngineLoader:
     return SequentialEngineLoader(dtype=str(dtype).removeprefix("torch."), device="cpu", queue_size=queue_size)
 
 
-ENGINES: Final[Mapping[str, Callable[[int, torch.dtype], EngineLoader]]] = {"plain": plain_loader}
+def batched_loader(queue_size: int, dtype: torch.dtype) -> EngineLoader:
+    options = EngineOptions(
+        dtype=str(dtype).removeprefix("torch."),
+        queue_size=queue_size,
+        batch_rows=BATCH_ROWS,
+        slots=16,
+        kv_bytes=2**24,
+        prefix_bytes=2**22,
+    )
+    return AutoEngineLoader(options)
+
+
+ENGINES: Final[Mapping[str, Callable[[int, torch.dtype], EngineLoader]]] = {
+    "sequential": sequential_loader,
+    "batched": batched_loader,
+}

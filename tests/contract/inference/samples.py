@@ -31,6 +31,10 @@ TARGETS: Mapping[str, list[str]] = {
     "gpt2": ["c_attn", "c_fc"],
     "gpt_neox": ["query_key_value", "dense_4h_to_h"],
     "phi3": ["qkv_proj", "down_proj"],
+    "mistral": ["q_proj", "v_proj", "down_proj"],
+    "gemma": ["q_proj", "v_proj", "down_proj"],
+    "gemma2": ["q_proj", "v_proj", "down_proj"],
+    "opt": ["q_proj", "v_proj", "fc2"],
 }
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PROBE, PROBE_PROMPT = "probe.json", (40, 50, 60, 70)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from services.common.errors import Reason
 from services.common.manifest import Provenance
 from services.common.probe import Probe
-from services.inference.engine.sequential.changes import LinearChange
+from services.inference.engine.changes import LinearChange
 from tests.contract.inference.samples import PROBE, edit_config, edit_weights, make_adapter
 from tests.e2e.inference.conftest import Base
 from tests.e2e.inference.service import StartInference, Suite

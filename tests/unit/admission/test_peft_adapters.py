@@ -12,8 +12,8 @@ from services.common.admission.plan import AdapterPlan
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, fingerprint_base
 from tests.support.keys import TEST_TRUST
-from tests.support.tiny_bases import ARCHITECTURES, make_tiny_base
-from tests.unit.admission.peft_adapters import VARIANTS, save_adapter, variant
+from tests.support.tiny_bases import make_tiny_base
+from tests.unit.admission.peft_adapters import ATTENTION, VARIANTS, save_adapter, variant
 
 Bases = Callable[[str], tuple[Path, BaseFingerprint]]
 
@@ -42,7 +42,7 @@ def plan_of(directory: Path, fingerprint: BaseFingerprint) -> AdapterPlan:
         return examination.plan
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ATTENTION)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_what_peft_saves_is_admissible(bases: Bases, tmp_path: Path, architecture: str, name: str) -> None:
     path, fingerprint = bases(architecture)

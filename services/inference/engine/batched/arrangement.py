@@ -150,11 +150,15 @@ class Tokens:
     def apply(self, name: str, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
         """Turn a module's outputs, for inputs ``x`` [..., in], into those with adapters, in place."""
         rows, outputs = x.reshape(self.count, -1), y.view(self.count, -1)
-        for stacks, arrangements in self.parts:
-            stack = stacks.get(name)
-            if stack is not None:
+        found = [(stacks[name], arrangements) for stacks, arrangements in self.parts if name in stacks]
+        if found:
+            # Adapters compute in single precision, as PEFT's do; rounded once, at the end.
+            single, sums = rows.float(), outputs.float()
+            for stack, arrangements in found:
                 for arrangement in arrangements:
-                    arrangement.apply(stack, rows, outputs)
+                    arrangement.apply(stack, single, sums)
+            if sums is not outputs:
+                outputs.copy_(sums)
         for other in self.others.get(name, ()):
             other.apply(forward, rows, outputs)
         return y

@@ -21,7 +21,6 @@ class Attacher:
         """Prepare for a model."""
         self._modules: Mapping[str, nn.Module] = model.modules
         self._layouts = Layouts(model.linear_sizes)
-        self._dtype = model.dtype
         self._lock = threading.Lock()
 
     def prepare(self, adapter: AdapterWeights) -> tuple[AttachedAdapter, Attached]:
@@ -48,7 +47,7 @@ class Attacher:
     def _host(self, digest: str, form: AdapterForm) -> HostAdapter:
         with self._lock:
             layout = self._layouts.choose(form)
-        return HostAdapter(digest, layout, layout.flatten(form).to(self._dtype))
+        return HostAdapter(digest, layout, layout.flatten(form))
 
     def _module(self, name: str) -> nn.Module:
         if name not in self._modules:

@@ -73,7 +73,7 @@ class PromptPiece:
     @property
     def count(self) -> int:
         """Tokens."""
-        return self.tokens.stop - self.tokens.start
+        return int(self.tokens.stop - self.tokens.start)
 
     @property
     def length(self) -> int:

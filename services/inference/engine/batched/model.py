@@ -139,8 +139,8 @@ class BatchedModel:
     def next_token_logits(self, token_ids: Sequence[int], adapter: AttachedAdapter | None) -> Tensor:
         """Logits [vocabulary] of the token after a prompt; nothing is kept."""
         count = len(token_ids)
-        self._step.body = _alone(adapter, count, self.device, self.dtype)
-        self._step.head = _alone(adapter, 1, self.device, self.dtype)
+        self._step.body = _alone(adapter, count, self.device)
+        self._step.head = _alone(adapter, 1, self.device)
         self._attention.plan = None
         try:
             ids = torch.tensor([token_ids], device=self.device)
@@ -227,7 +227,7 @@ class BatchedModel:
 
     def _replace_linear(self, adaptable: set[str]) -> dict[str, BatchedLinear]:
         """Put a ``BatchedLinear`` in the place of every linear module, one after another, so that memory stays flat."""
-        head = self._model.get_output_embeddings()
+        head = self._model.get_output_embeddings()  # type: ignore[no-untyped-call]
         embedded = {id(m.weight) for m in self._model.modules() if isinstance(m, nn.Embedding)}
         found: dict[str, BatchedLinear] = {}
         for name, module in list(self._model.named_modules()):
@@ -248,13 +248,13 @@ class BatchedModel:
         return found
 
 
-def _alone(adapter: AttachedAdapter | None, count: int, device: torch.device, dtype: torch.dtype) -> Tokens | None:
+def _alone(adapter: AttachedAdapter | None, count: int, device: torch.device) -> Tokens | None:
     """So many tokens that all use one adapter, which need not be in a slot."""
     if adapter is None:
         return None
     parts = []
     if adapter.host is not None:
-        flat = adapter.host.flat.to(device=device, dtype=dtype)
+        flat = adapter.host.flat.to(device)
         parts.append((adapter.host.layout.stacks(flat.unsqueeze(0)), [Segment(slice(0, count), 0)]))
     everything = torch.arange(count, device=device)
     others = {name: [OtherChange(everything, change)] for name, change in adapter.others.items()}

@@ -30,10 +30,10 @@ class HostAdapter:
 class Bank:
     """Slots of one layout. Belongs to the engine's thread."""
 
-    def __init__(self, layout: Layout, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, layout: Layout, *, device: torch.device) -> None:
         """Begin with room for one."""
         self._layout = layout
-        self._memory = torch.empty(1, layout.length, dtype=dtype, device=device)
+        self._memory = torch.empty(1, layout.length, device=device)
         self.stacks: Mapping[str, Stack] = layout.stacks(self._memory)
         self._holders: list[str | None] = [None]
         self._users: dict[str, int] = {}
@@ -128,16 +128,14 @@ class Bank:
 class Slots:
     """All banks, with one bound on the adapters in them. Belongs to the engine's thread."""
 
-    def __init__(self, *, count: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, *, count: int, device: torch.device) -> None:
         """Begin without any.
 
         Args:
             count: most adapters in slots.
-            dtype: that the base computes in, and so do they.
             device: where they lie.
         """
         self._count = count
-        self._dtype = dtype
         self._device = device
         self._banks: dict[Layout, Bank] = {}
         self._order: dict[str, Bank] = {}
@@ -145,7 +143,7 @@ class Slots:
     def bank(self, layout: Layout) -> Bank:
         """The bank of a layout."""
         if layout not in self._banks:
-            self._banks[layout] = Bank(layout, dtype=self._dtype, device=self._device)
+            self._banks[layout] = Bank(layout, device=self._device)
         return self._banks[layout]
 
     def has(self, digest: str) -> bool:

@@ -50,6 +50,11 @@ class InferenceServiceStub:
                 request_serializer=tenon_dot_inference_dot_v1_dot_inference__pb2.LoadModelRequest.SerializeToString,
                 response_deserializer=tenon_dot_inference_dot_v1_dot_inference__pb2.LoadModelResponse.FromString,
                 _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/tenon.inference.v1.InferenceService/UnloadModel',
+                request_serializer=tenon_dot_inference_dot_v1_dot_inference__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=tenon_dot_inference_dot_v1_dot_inference__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
         self.ListLoadedModels = channel.unary_unary(
                 '/tenon.inference.v1.InferenceService/ListLoadedModels',
                 request_serializer=tenon_dot_inference_dot_v1_dot_inference__pb2.ListLoadedModelsRequest.SerializeToString,
@@ -89,6 +94,19 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UnloadModel(self, request, context):
+        """Gives a model's memory back as soon as no request uses it: a version of an adapter, or a base with all its adapters.
+        Waits for the requests that run, and for those that come meanwhile, which are answered as ever; where the deadline
+        comes first, nothing has changed. A later request loads the model again.
+
+        INVALID_ARGUMENT (INVALID_ARGUMENT). NOT_FOUND (ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND) and FAILED_PRECONDITION
+        (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED) for an alias that names no version that could be loaded.
+        UNAVAILABLE (SERVICE_UNAVAILABLE), with RetryInfo.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLoadedModels(self, request, context):
         """Lists what is in memory.
         """
@@ -113,6 +131,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.LoadModel,
                     request_deserializer=tenon_dot_inference_dot_v1_dot_inference__pb2.LoadModelRequest.FromString,
                     response_serializer=tenon_dot_inference_dot_v1_dot_inference__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=tenon_dot_inference_dot_v1_dot_inference__pb2.UnloadModelRequest.FromString,
+                    response_serializer=tenon_dot_inference_dot_v1_dot_inference__pb2.UnloadModelResponse.SerializeToString,
             ),
             'ListLoadedModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLoadedModels,
@@ -202,6 +225,33 @@ class InferenceService:
             '/tenon.inference.v1.InferenceService/LoadModel',
             tenon_dot_inference_dot_v1_dot_inference__pb2.LoadModelRequest.SerializeToString,
             tenon_dot_inference_dot_v1_dot_inference__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.inference.v1.InferenceService/UnloadModel',
+            tenon_dot_inference_dot_v1_dot_inference__pb2.UnloadModelRequest.SerializeToString,
+            tenon_dot_inference_dot_v1_dot_inference__pb2.UnloadModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,15 @@ class InferenceServiceStub:
     """The same, token by token. Errors before the first token are those of Generate."""
     LoadModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.LoadModelRequest, _inference_pb2.LoadModelResponse]
     """Loads a model ahead of its first request, or tells why it cannot be. Errors are those of Generate."""
+    UnloadModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.UnloadModelRequest, _inference_pb2.UnloadModelResponse]
+    """Gives a model's memory back as soon as no request uses it: a version of an adapter, or a base with all its adapters.
+    Waits for the requests that run, and for those that come meanwhile, which are answered as ever; where the deadline
+    comes first, nothing has changed. A later request loads the model again.
+
+    INVALID_ARGUMENT (INVALID_ARGUMENT). NOT_FOUND (ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND) and FAILED_PRECONDITION
+    (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED) for an alias that names no version that could be loaded.
+    UNAVAILABLE (SERVICE_UNAVAILABLE), with RetryInfo.
+    """
     ListLoadedModels: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListLoadedModelsRequest, _inference_pb2.ListLoadedModelsResponse]
     """Lists what is in memory."""
 
@@ -69,6 +78,15 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """The same, token by token. Errors before the first token are those of Generate."""
     LoadModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.LoadModelRequest, _inference_pb2.LoadModelResponse]  # type: ignore[assignment]
     """Loads a model ahead of its first request, or tells why it cannot be. Errors are those of Generate."""
+    UnloadModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.UnloadModelRequest, _inference_pb2.UnloadModelResponse]  # type: ignore[assignment]
+    """Gives a model's memory back as soon as no request uses it: a version of an adapter, or a base with all its adapters.
+    Waits for the requests that run, and for those that come meanwhile, which are answered as ever; where the deadline
+    comes first, nothing has changed. A later request loads the model again.
+
+    INVALID_ARGUMENT (INVALID_ARGUMENT). NOT_FOUND (ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND) and FAILED_PRECONDITION
+    (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED) for an alias that names no version that could be loaded.
+    UNAVAILABLE (SERVICE_UNAVAILABLE), with RetryInfo.
+    """
     ListLoadedModels: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListLoadedModelsRequest, _inference_pb2.ListLoadedModelsResponse]  # type: ignore[assignment]
     """Lists what is in memory."""
 
@@ -106,6 +124,21 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.LoadModelResponse, _abc.Awaitable[_inference_pb2.LoadModelResponse]]:
         """Loads a model ahead of its first request, or tells why it cannot be. Errors are those of Generate."""
+
+    @_abc_1.abstractmethod
+    def UnloadModel(
+        self,
+        request: _inference_pb2.UnloadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.UnloadModelResponse, _abc.Awaitable[_inference_pb2.UnloadModelResponse]]:
+        """Gives a model's memory back as soon as no request uses it: a version of an adapter, or a base with all its adapters.
+        Waits for the requests that run, and for those that come meanwhile, which are answered as ever; where the deadline
+        comes first, nothing has changed. A later request loads the model again.
+
+        INVALID_ARGUMENT (INVALID_ARGUMENT). NOT_FOUND (ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND) and FAILED_PRECONDITION
+        (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED) for an alias that names no version that could be loaded.
+        UNAVAILABLE (SERVICE_UNAVAILABLE), with RetryInfo.
+        """
 
     @_abc_1.abstractmethod
     def ListLoadedModels(
