@@ -96,7 +96,7 @@ def to_status(error: DomainError) -> status_pb2.Status:
         details.append(error_details_pb2.BadRequest(field_violations=fields))
     if error.retry_after is not None:
         delay = Duration()
-        delay.FromMilliseconds(int(error.retry_after * 1000))
+        delay.FromMilliseconds(round(error.retry_after * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     for detail in details:
         status.details.add().Pack(detail)

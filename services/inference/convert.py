@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import DomainError, Reason, Violation
 from services.common.manifest import Provenance
-from services.inference.engine.protocol import FinishReason
+from services.inference.engine.protocol import Batching, FinishReason
 from services.inference.model import (
     Answer,
     GenerationRequest,
@@ -24,6 +24,11 @@ _FINISH: Final = {
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
 }
 
+_BATCHING: Final = {
+    Batching.CONTINUOUS: pb.BATCHING_CONTINUOUS,
+    Batching.ONE_AT_A_TIME: pb.BATCHING_ONE_AT_A_TIME,
+}
+
 _PROVENANCE: Final = {
     None: pb.ADAPTER_PROVENANCE_UNSPECIFIED,
     Provenance.WITNESSED: pb.ADAPTER_PROVENANCE_WITNESSED,
@@ -35,8 +40,9 @@ def generation_request(message: pb.GenerateRequest) -> GenerationRequest:
     """Read a request.
 
     Raises:
-        DomainError: INVALID_ARGUMENT for a content part of an unknown kind.
+        DomainError: INVALID_ARGUMENT for a content part of an unknown kind, and for what is not answered yet.
     """
+    _check_answered(message)
     kind = message.WhichOneof("input")
     return GenerationRequest(
         model=message.model,
@@ -49,6 +55,7 @@ def generation_request(message: pb.GenerateRequest) -> GenerationRequest:
         sampling=_sampling(message.sampling),
         max_tokens=message.max_tokens,
         stop=tuple(message.stop),
+        stop_token_ids=tuple(message.stop_token_ids),
     )
 
 
@@ -59,6 +66,7 @@ def generate_response(answer: Answer) -> pb.GenerateResponse:
         finish_reason=_FINISH[answer.finish],
         usage=_usage(answer.usage),
         identity=_identity(answer.identity),
+        choices=[pb.Choice(text=answer.text, finish_reason=_FINISH[answer.finish])],
     )
 
 
@@ -81,6 +89,8 @@ def loaded_model(model: LoadedModel) -> pb.LoadedModel:
         applied_tensors=model.applied_tensors,
         total_tensors=model.total_tensors,
         compute=model.compute,
+        batching=_BATCHING[model.batching],
+        batching_note=model.batching_note,
         size_bytes=model.size_bytes,
         load_time=time,
     )
@@ -96,12 +106,31 @@ def _text(parts: Iterable[pb.ContentPart], field: str) -> str:
     return "".join(texts)
 
 
+def _check_answered(message: pb.GenerateRequest) -> None:
+    """Refuse what the contract describes and this version does not do, instead of passing it over."""
+    asked = {
+        "n": message.n not in (0, 1),
+        "logprobs": message.HasField("logprobs"),
+        "constraint": message.HasField("constraint"),
+    }
+    faults = [
+        Violation(name, f"{name} is not answered by this version; leave it out.") for name in asked if asked[name]
+    ]
+    if faults:
+        raise DomainError(Reason.INVALID_ARGUMENT, " ".join(fault.description for fault in faults), violations=faults)
+
+
 def _sampling(message: pb.SamplingParameters) -> SamplingWish:
     return SamplingWish(
         temperature=message.temperature if message.HasField("temperature") else None,
         top_p=message.top_p if message.HasField("top_p") else None,
         top_k=message.top_k if message.HasField("top_k") else None,
         seed=message.seed if message.HasField("seed") else None,
+        min_p=message.min_p if message.HasField("min_p") else None,
+        repetition_penalty=message.repetition_penalty if message.HasField("repetition_penalty") else None,
+        presence_penalty=message.presence_penalty if message.HasField("presence_penalty") else None,
+        frequency_penalty=message.frequency_penalty if message.HasField("frequency_penalty") else None,
+        logit_bias=dict(message.logit_bias),
     )
 
 

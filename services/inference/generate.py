@@ -37,7 +37,12 @@ class Generator:
             async with AsyncExitStack() as leases:
                 hosted = await self._lease(target, leases)
                 asked = await asyncio.to_thread(
-                    engine_request, request, hosted.text, target.adapter, hosted.engine.context_length
+                    engine_request,
+                    request,
+                    hosted.text,
+                    target.adapter,
+                    context=hosted.engine.context_length,
+                    vocabulary=hosted.engine.vocabulary_size,
                 )
                 measured.read(len(asked.token_ids))
                 stream = TextStream(hosted.text.tokenizer, request.stop)

@@ -15,6 +15,8 @@ def describe_base(hosted: HostedBase) -> LoadedModel:
         applied_tensors=hosted.engine.tensor_count,
         total_tensors=hosted.engine.tensor_count,
         compute=hosted.engine.compute,
+        batching=hosted.engine.batching,
+        batching_note=hosted.engine.batching_note,
         size_bytes=hosted.size_bytes,
         load_time=hosted.load_time,
     )
@@ -27,6 +29,8 @@ def describe_adapter(hosted: HostedBase, adapter: LoadedAdapter) -> LoadedModel:
         applied_tensors=adapter.applied_tensors,
         total_tensors=adapter.applied_tensors,
         compute=hosted.engine.compute,
+        batching=hosted.engine.batching,
+        batching_note=hosted.engine.batching_note,
         size_bytes=adapter.size_bytes,
         load_time=adapter.load_time,
     )

@@ -1,13 +1,13 @@
 """What the service works with, as frozen values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.common.identity import FingerprintSummary
 from services.common.manifest import AdapterManifest, Provenance
 from services.common.resource_names import AdapterVersionName
-from services.inference.engine.protocol import FinishReason
+from services.inference.engine.protocol import Batching, FinishReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,11 @@ class SamplingWish:
     top_p: float | None = None
     top_k: int | None = None
     seed: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class GenerationRequest:
         sampling: how tokens are picked.
         max_tokens: most tokens to generate; 0 leaves it to the service.
         stop: texts before which the answer ends.
+        stop_token_ids: tokens before which it ends, beside those of the model.
     """
 
     model: str
@@ -116,6 +122,7 @@ class GenerationRequest:
     sampling: SamplingWish = SamplingWish()
     max_tokens: int = 0
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,8 @@ class LoadedModel:
         applied_tensors: tensors in use.
         total_tensors: tensors that had to find their place; equal to ``applied_tensors``, or the load had failed.
         compute: how the base is computed.
+        batching: how requests share the base.
+        batching_note: why they are taken one at a time, if they are.
         size_bytes: memory that it takes.
         load_time: when it was loaded.
     """
@@ -170,5 +179,7 @@ class LoadedModel:
     applied_tensors: int
     total_tensors: int
     compute: str
+    batching: Batching
+    batching_note: str
     size_bytes: int
     load_time: datetime

@@ -13,6 +13,9 @@ from services.inference.model import AdapterVersion, GenerationRequest, Sampling
 DEFAULT_MAX_TOKENS: Final = 512
 MAX_STOP_TEXTS: Final = 16
 MAX_STOP_CHARACTERS: Final = 256
+MAX_STOP_TOKENS: Final = 64
+MAX_REPETITION_PENALTY: Final = 10.0
+MAX_BIASES: Final = 1024
 MAX_SEED: Final = 2**63 - 1
 
 
@@ -62,6 +65,36 @@ def _sampling_faults(wish: SamplingWish) -> list[Violation]:
         faults.append(Violation("sampling.top_p", f"top_p is {wish.top_p}; it is above 0 and at most 1."))
     if wish.top_k is not None and wish.top_k < 0:
         faults.append(Violation("sampling.top_k", f"top_k is {wish.top_k}; it is 0 (all tokens) or more."))
+    if wish.min_p is not None and not 0 <= wish.min_p <= 1:
+        faults.append(Violation("sampling.min_p", f"min_p is {wish.min_p}; it goes from 0 to 1."))
+    return [*faults, *_penalty_faults(wish), *_bias_faults(wish)]
+
+
+def _penalty_faults(wish: SamplingWish) -> list[Violation]:
+    faults = []
+    if wish.repetition_penalty is not None and not 0 < wish.repetition_penalty <= MAX_REPETITION_PENALTY:
+        faults.append(
+            Violation(
+                "sampling.repetition_penalty",
+                f"repetition_penalty is {wish.repetition_penalty}; it is above 0 and at most {MAX_REPETITION_PENALTY}.",
+            )
+        )
+    for name, value in (("presence_penalty", wish.presence_penalty), ("frequency_penalty", wish.frequency_penalty)):
+        if value is not None and not -2 <= value <= 2:
+            faults.append(Violation(f"sampling.{name}", f"{name} is {value}; it goes from -2 to 2."))
+    return faults
+
+
+def _bias_faults(wish: SamplingWish) -> list[Violation]:
+    faults = []
+    if len(wish.logit_bias) > MAX_BIASES:
+        faults.append(
+            Violation(
+                "sampling.logit_bias", f"logit_bias names {len(wish.logit_bias)} tokens; {MAX_BIASES} are allowed."
+            )
+        )
+    if not all(-100 <= bias <= 100 for bias in wish.logit_bias.values()):
+        faults.append(Violation("sampling.logit_bias", "Each logit_bias goes from -100 to 100."))
     return faults
 
 
@@ -73,6 +106,9 @@ def _limit_faults(request: GenerationRequest) -> list[Violation]:
         faults.append(Violation("stop", f"stop has {len(request.stop)} texts; at most {MAX_STOP_TEXTS} are allowed."))
     if any(not 0 < len(text) <= MAX_STOP_CHARACTERS for text in request.stop):
         faults.append(Violation("stop", f"Each stop text has 1 to {MAX_STOP_CHARACTERS} characters."))
+    if len(request.stop_token_ids) > MAX_STOP_TOKENS:
+        fault = f"stop_token_ids has {len(request.stop_token_ids)} tokens; at most {MAX_STOP_TOKENS} are allowed."
+        faults.append(Violation("stop_token_ids", fault))
     return faults
 
 
@@ -86,7 +122,7 @@ def voice(text: BaseText, adapter: AdapterVersion | None) -> Voice:
 
 
 def engine_request(
-    request: GenerationRequest, text: BaseText, adapter: AdapterVersion | None, context: int
+    request: GenerationRequest, text: BaseText, adapter: AdapterVersion | None, *, context: int, vocabulary: int
 ) -> EngineRequest:
     """Render and tokenise. Blocks for long prompts.
 
@@ -95,19 +131,34 @@ def engine_request(
         text: of the base.
         adapter: that answers, or None.
         context: most positions of prompt and answer.
+        vocabulary: token ids are below this.
 
     Raises:
         DomainError: CHAT_TEMPLATE_MISSING, CONTEXT_LENGTH_EXCEEDED, INVALID_ARGUMENT.
     """
+    _check_tokens(request, vocabulary)
     speaks = voice(text, adapter)
     token_ids = _token_ids(request, text, speaks)
     return EngineRequest(
         token_ids,
         adapter.name.version if adapter else None,
         _max_tokens(len(token_ids), request.max_tokens, context),
-        speaks.stop_token_ids,
+        speaks.stop_token_ids | frozenset(request.stop_token_ids),
         sampling(request.sampling, text.generation_config),
+        project=adapter.name.project if adapter else "",
     )
+
+
+def _check_tokens(request: GenerationRequest, vocabulary: int) -> None:
+    """Token ids that the caller names must exist; a bias on one that does not would be passed over."""
+    named = {"sampling.logit_bias": request.sampling.logit_bias, "stop_token_ids": request.stop_token_ids}
+    faults = [
+        Violation(field, f"{field} names a token that the base does not have; its ids are 0 to {vocabulary - 1}.")
+        for field, ids in named.items()
+        if not all(0 <= token < vocabulary for token in ids)
+    ]
+    if faults:
+        raise DomainError(Reason.INVALID_ARGUMENT, " ".join(fault.description for fault in faults), violations=faults)
 
 
 def _token_ids(request: GenerationRequest, text: BaseText, speaks: Voice) -> tuple[int, ...]:
@@ -157,6 +208,11 @@ def sampling(wish: SamplingWish, defaults: Mapping[str, Any]) -> Sampling:
         temperature=temperature if wish.temperature is None else wish.temperature,
         top_p=(top_p or 1.0) if wish.top_p is None else wish.top_p,
         top_k=top_k if wish.top_k is None else wish.top_k,
+        min_p=wish.min_p or 0.0,
+        repetition_penalty=1.0 if wish.repetition_penalty is None else wish.repetition_penalty,
+        presence_penalty=wish.presence_penalty or 0.0,
+        frequency_penalty=wish.frequency_penalty or 0.0,
+        logit_bias=wish.logit_bias,
         seed=wish.seed,
     )
 

@@ -102,7 +102,9 @@ class Platform:
         """The inference service with the settings that a pair asks for."""
         key = (pair.around.admit, pair.around.derivatives)
         if key not in self._suites:
-            self._suites[key] = await self._start(inference_admit=key[0], inference_allow_derivatives=key[1])
+            self._suites[key] = await self._start(
+                inference_admit=key[0], inference_allow_derivatives=key[1], inference_dtype="float32"
+            )
         return self._suites[key]
 
     async def add_base(

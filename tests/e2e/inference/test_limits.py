@@ -10,6 +10,7 @@ import pytest
 from grpc import aio
 
 from services.common.errors import DomainError, Reason
+from tenon.inference.v1 import inference_pb2 as pb
 from tenon.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from tests.contract.inference.samples import WEIGHTS, file_of, make_adapter
 from tests.e2e.inference.conftest import Base
@@ -36,11 +37,12 @@ async def test_cold_requests_for_one_adapter_load_it_once(
 async def test_adapters_beyond_the_limit_leave_least_recently_used_first(
     start_inference: StartInference, suite: Suite, qwen: Base, root: Path, directories: Callable[..., Path]
 ) -> None:
+    # Each of these takes a little over four tenths of a mebibyte: two fit into one, three do not.
     names = [
-        await suite.publish(make_adapter(directories("qwen2"), root / f"lru-{seed}", seed=seed), qwen)
+        await suite.publish(make_adapter(directories("qwen2"), root / f"lru-{seed}", seed=seed, r=256), qwen)
         for seed in (31, 32, 33)
     ]
-    fresh = await start_inference(inference_idle_adapters=2)
+    fresh = await start_inference(inference_adapter_memory_bytes=MIB)
     want = [(await fresh.ask(name)).text for name in names]
 
     async def adapters() -> set[str]:
@@ -50,18 +52,29 @@ async def test_adapters_beyond_the_limit_leave_least_recently_used_first(
     await fresh.ask(names[1])
     await fresh.ask(names[0])
     assert await adapters() == {names[0], names[1]}
-    together = await asyncio.gather(*(fresh.ask(name) for name in names * 3))
-    assert [answer.text for answer in together] == want * 3
-    assert len(await adapters()) <= 2
+    again = [(await fresh.ask(name)).text for name in names * 3]
+    assert again == want * 3
+    assert len(await adapters()) == 2
+
+
+async def test_unloaded_adapter_is_loaded_again_by_the_next_request(
+    start_inference: StartInference, wukong: str
+) -> None:
+    fresh = await start_inference()
+    want = (await fresh.ask(wukong)).text
+    assert (await fresh.inference.UnloadModel(pb.UnloadModelRequest(model=wukong))).unloaded
+    assert len(await fresh.loaded()) == 1
+    assert not (await fresh.inference.UnloadModel(pb.UnloadModelRequest(model=wukong))).unloaded
+    assert (await fresh.ask(wukong)).text == want
 
 
 async def test_idle_bases_make_room_and_busy_ones_stay(
     start_inference: StartInference, suite: Suite, root: Path
 ) -> None:
-    # Each of these takes a little over half a mebibyte: two do not fit into one.
+    # Each of these takes a little over half a mebibyte, and two for keys and values: both do not fit into four.
     made = [make_tiny_base(root / "bases" / f"big {seed}", hidden=96, context=2048, seed=seed) for seed in (41, 42)]
     (first, _), (second, _) = [await suite.add_base(directory) for directory in made]
-    fresh = await start_inference(inference_memory_bytes=MIB)
+    fresh = await start_inference(inference_memory_bytes=4 * MIB, inference_kv_bytes=2 * MIB, inference_prefix_bytes=0)
     await fresh.ask(first)
     await fresh.ask(second)
     assert await fresh.loaded() == [second]
@@ -92,7 +105,7 @@ async def test_base_that_never_fits_says_so(start_inference: StartInference, sui
 async def test_surplus_of_fifty_requests_is_told_to_come_back_and_none_is_lost(
     start_inference: StartInference, qwen: Base
 ) -> None:
-    fresh = await start_inference(inference_queue_size=8)
+    fresh = await start_inference(inference_queue_size=8, inference_batch_rows=1)
     want = (await fresh.ask(qwen[0], max_tokens=40)).text
     answers = await settled(*(fresh.ask(qwen[0], max_tokens=40) for _ in range(50)))
     refused = [answer for answer in answers if isinstance(answer, DomainError)]
@@ -118,7 +131,7 @@ async def endless(suite: Suite, root: Path) -> str:
 async def test_caller_that_goes_away_frees_the_engine(
     method: str, start_inference: StartInference, endless: str
 ) -> None:
-    fresh = await start_inference(inference_queue_size=1)
+    fresh = await start_inference(inference_queue_size=1, inference_batch_rows=1)
     await fresh.ask(endless)
     # A client of another platform: a bare channel, which is closed in the middle of the call.
     async with aio.insecure_channel(fresh.address) as channel:
@@ -132,7 +145,7 @@ async def test_caller_that_goes_away_frees_the_engine(
 
 
 async def test_deadline_frees_the_engine(start_inference: StartInference, endless: str) -> None:
-    fresh = await start_inference(inference_queue_size=1)
+    fresh = await start_inference(inference_queue_size=1, inference_batch_rows=1)
     await fresh.ask(endless)
     with pytest.raises(DomainError) as caught:
         await fresh.inference.Generate(prompt(endless, max_tokens=29_000), timeout=0.3)

@@ -297,15 +297,21 @@ async def test_damaged_and_lost_files_are_told_apart(
 async def test_damaged_local_copy_is_fetched_again(
     start_inference: StartInference, suite: Suite, wukong: str, tmp_path: Path, adapter_directory: Path
 ) -> None:
-    fresh = await start_inference(inference_idle_adapters=0)
+    fresh = await start_inference()
+
+    async def unload() -> None:
+        assert (await fresh.inference.UnloadModel(pb.UnloadModelRequest(model=wukong))).unloaded
+
     digest = file_of(adapter_directory / WEIGHTS).sha256
     want = (await fresh.ask(wukong)).text
     copies = [path for path in tmp_path.rglob(digest) if path.is_file()]
     assert len(copies) == 1
+    await unload()
     assert (await fresh.ask(wukong)).text == want
     assert fresh.store.touched[f"fetch {digest}"] == 1
     copies[0].chmod(0o600)
     copies[0].write_bytes(b"damaged")
+    await unload()
     assert (await fresh.ask(wukong)).text == want
     assert fresh.store.touched[f"fetch {digest}"] == 2
 

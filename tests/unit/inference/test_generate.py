@@ -9,6 +9,7 @@ from typing import Any
 
 from services.common.resource_names import AdapterVersionName
 from services.inference.adapters import LoadedAdapter
+from services.inference.engine.protocol import Batching
 from services.inference.generate import Generator
 from services.inference.model import AdapterVersion, RegisteredBase, Target
 from tests.support.registry import fingerprint, manifest
@@ -32,7 +33,8 @@ async def test_version_that_two_adapters_have_is_told_under_the_name_asked_for()
     other = replace(one, name=AdapterVersionName("default", "other", made.digest))
     base = RegisteredBase("baseModels/tiny", fingerprint(), ())
     loaded = LoadedAdapter(one, 2, 64, datetime.now(UTC))
-    hosted = SimpleNamespace(registered=base, engine=SimpleNamespace(compute="float32"), adapters=Leases(loaded))
+    engine = SimpleNamespace(compute="float32", batching=Batching.CONTINUOUS, batching_note="")
+    hosted = SimpleNamespace(registered=base, engine=engine, adapters=Leases(loaded))
 
     async def resolve(_model: str, _base: str) -> Target:
         return Target(base, other)

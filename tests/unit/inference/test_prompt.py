@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from services.common.errors import DomainError
 from services.inference.engine.protocol import Sampling
-from services.inference.model import SamplingWish
-from services.inference.prompt import sampling
+from services.inference.model import GenerationRequest, SamplingWish
+from services.inference.prompt import check_request, sampling
 
 
 @pytest.mark.parametrize(
@@ -21,10 +22,39 @@ from services.inference.prompt import sampling
         (SamplingWish(), {"do_sample": True, "temperature": math.nan, "top_p": 0}, Sampling(1.0, 1.0, 50)),
         (SamplingWish(temperature=0), {"do_sample": True, "top_k": 20}, Sampling(0, 1.0, 20)),
         (SamplingWish(temperature=0.5), {}, Sampling(0.5)),
-        (SamplingWish(top_k=0, top_p=0.5, seed=3), {"do_sample": True}, Sampling(1.0, 0.5, 0, 3)),
+        (SamplingWish(top_k=0, top_p=0.5, seed=3), {"do_sample": True}, Sampling(1.0, 0.5, 0, seed=3)),
     ],
 )
 def test_the_caller_decides_then_the_base_then_greedily(
     wish: SamplingWish, defaults: dict[str, object], expected: Sampling
 ) -> None:
     assert sampling(wish, defaults) == expected
+
+
+@pytest.mark.parametrize(
+    ("wish", "field"),
+    [
+        (SamplingWish(min_p=math.nan), "sampling.min_p"),
+        (SamplingWish(min_p=1.1), "sampling.min_p"),
+        (SamplingWish(repetition_penalty=0), "sampling.repetition_penalty"),
+        (SamplingWish(repetition_penalty=math.inf), "sampling.repetition_penalty"),
+        (SamplingWish(presence_penalty=-2.1), "sampling.presence_penalty"),
+        (SamplingWish(frequency_penalty=math.nan), "sampling.frequency_penalty"),
+        (SamplingWish(logit_bias={1: math.nan}), "sampling.logit_bias"),
+        (SamplingWish(logit_bias=dict.fromkeys(range(1025), 0.0)), "sampling.logit_bias"),
+    ],
+    ids=range(8),
+)
+def test_penalties_and_biases_out_of_range_are_named(wish: SamplingWish, field: str) -> None:
+    with pytest.raises(DomainError) as caught:
+        check_request(GenerationRequest("baseModels/b", prompt="x", sampling=wish))
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+def test_penalties_and_biases_reach_the_engine() -> None:
+    wish = SamplingWish(
+        0.5, min_p=0.1, repetition_penalty=1.2, presence_penalty=1, frequency_penalty=-1, logit_bias={3: 2}
+    )
+    found = sampling(wish, {})
+    assert (found.min_p, found.repetition_penalty, found.presence_penalty) == (0.1, 1.2, 1)
+    assert (found.frequency_penalty, found.logit_bias) == (-1, {3: 2})

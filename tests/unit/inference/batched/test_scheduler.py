@@ -224,19 +224,6 @@ class TestOvertaking:
         assert large in desk.room.used
         assert 4 <= passed <= 8 + 4  # as often as may be, and those whose turn it was before
 
-    def test_way_is_not_made_for_one_who_left(self) -> None:
-        desk = Desk(CountingRoom(100), max_rows=1, patience=1e9)
-        running = decoding(desk, prompt=2, answer=95, adapter="small")
-        desk.max_rows = desk.scheduler._max_rows = 2
-        large = desk.ask(prompt=98, answer=1, adapter="large")
-        for _ in range(3):
-            desk.ask(prompt=1, answer=1, adapter="small")
-        desk.run(until=lambda: desk.scheduler._next is not None)
-        assert desk.scheduler.waiting == 2
-        large.abandoned = True
-        desk.run(until=lambda: desk.scheduler.waiting == 0)
-        assert running not in desk.done
-
     def test_an_adapter_without_a_slot_gets_one(self) -> None:
         desk = Desk(CountingRoom(slots=2), max_rows=8)
         starved = None
