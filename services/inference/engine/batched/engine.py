@@ -197,6 +197,8 @@ class BatchedEngine:
 
     async def next_token_logits(self, token_ids: Sequence[int], adapter: str | None) -> torch.Tensor:
         """See ``Engine``."""
+        if self._closing:
+            raise DomainError(Reason.CANCELLED, "The base is being unloaded. Send it again.")
         step = _SingleStep(token_ids, adapter)
         self._send(lambda: self._compute_single(step))
         return await asyncio.wrap_future(step.logits)
@@ -272,9 +274,12 @@ class BatchedEngine:
     # What follows runs in the engine's thread.
 
     def _run(self) -> None:
-        while self._collect():
+        going_on = True
+        while going_on:
             try:
-                self._advance()
+                going_on = self._collect()
+                if going_on:
+                    self._advance()
             except Exception:
                 # Nothing that is known of raises here; whatever it is, requests to come are not to wait for ever.
                 log.exception("a step failed outside of its computation")
@@ -283,19 +288,17 @@ class BatchedEngine:
     def _collect(self) -> bool:
         """Take what came in, waiting for something if there is nothing to do; False when it is time to end."""
         with self._wake:
-            idle = not (self._of or self._inbox or self._errands or self._closing)
-            if idle:
+            if not (self._of or self._inbox or self._errands or self._closing):
                 self._wake.wait()
-            if self._closing:
-                return False
             inbox, self._inbox = self._inbox, deque()
             errands, self._errands = self._errands, deque()
-        for errand in errands:
-            errand()
+            closing = self._closing
         for ticket in inbox:
             self._of[ticket.row] = ticket
             self._scheduler.submit(ticket.row)
-        return True
+        for errand in errands:
+            errand()
+        return not closing
 
     def _advance(self) -> None:
         """Plan and compute one step."""

@@ -1,0 +1,142 @@
+"""What the batched engine alone has to promise: memory that is short, beginnings that come again, steps that fail."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.common.errors import DomainError, Reason
+from services.common.identity import BaseFingerprint, open_base
+from services.inference.engine.batched.engine import BatchedEngine
+from services.inference.engine.loader import AutoEngineLoader, EngineOptions
+from services.inference.engine.protocol import Engine, EngineRequest
+from tests.contract.inference.samples import make_adapter, read_adapter
+from tests.unit.inference.engine import Observed
+
+A, B = "a" * 64, "b" * 64
+Load = Callable[..., Awaitable[tuple[BatchedEngine, "Counted", BaseFingerprint]]]
+
+
+class Counted(Observed):
+    """Counts what the engine tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def prefix(self, *, reused: int, computed: int) -> None:
+        self.counts["reused"] += reused
+        self.counts["computed"] += computed
+
+    def preempted(self) -> None:
+        self.counts["preempted"] += 1
+
+    def slot(self, *, hit: bool) -> None:
+        self.counts["hit" if hit else "miss"] += 1
+
+
+@pytest.fixture
+async def load(tiny: Callable[..., Path]) -> AsyncIterator[Load]:
+    async with AsyncExitStack() as stack:
+
+        async def make(**options: Any) -> tuple[BatchedEngine, Counted, BaseFingerprint]:
+            settings = EngineOptions(**{"dtype": "float32", "kv_bytes": 2**22, "prefix_bytes": 2**20, **options})
+            with open_base(tiny(context=2048)) as opened:
+                fingerprint, counted = opened.fingerprint(), Counted()
+                engine = await AutoEngineLoader(settings).load(opened, fingerprint, counted)
+            stack.push_async_callback(engine.close)
+            assert isinstance(engine, BatchedEngine)
+            return engine, counted, fingerprint
+
+        yield make
+
+
+async def tokens(engine: Engine, prompt: range, adapter: str | None = None, *, count: int = 20) -> list[int]:
+    request = EngineRequest(tuple(prompt), adapter, count, frozenset())
+    async with aclosing(engine.generate(request)) as events:
+        return [event.token_id async for event in events]
+
+
+async def test_memory_that_is_short_costs_time_and_no_answer(load: Load) -> None:
+    roomy, _, _ = await load()
+    prompts = [range(10 + i, 60 + i) for i in range(8)]
+    want = [await tokens(roomy, prompt, count=200) for prompt in prompts]
+    tight, counted, _ = await load(kv_bytes=2**18, prefix_bytes=0)
+    assert await asyncio.gather(*(tokens(tight, prompt, count=200) for prompt in prompts)) == want
+    assert counted.counts["preempted"] > 0
+
+
+async def test_what_could_never_have_room_is_refused(load: Load) -> None:
+    tight, _, _ = await load(kv_bytes=2**16)
+    with pytest.raises(DomainError, match="TENON_INFERENCE_KV_BYTES") as caught:
+        await tokens(tight, range(10, 40), count=1900)
+    assert caught.value.reason is Reason.LIMIT_EXCEEDED
+
+
+async def test_a_beginning_is_computed_once_for_an_adapter_and_never_for_another(
+    load: Load, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    engine, counted, fingerprint = await load()
+    base, prompt = tiny(context=2048), range(20, 150)
+    for digest, seed in ((A, 1), (B, 2)):
+        await engine.attach(read_adapter(make_adapter(base, tmp_path / digest, seed=seed), fingerprint, digest))
+    first = [await tokens(engine, prompt, adapter) for adapter in (None, A, B)]
+    assert counted.counts["reused"] == 0
+    assert [await tokens(engine, prompt, adapter) for adapter in (None, A, B)] == first
+    assert counted.counts["reused"] == 3 * 128
+    # An adapter that takes another's name is another adapter.
+    await engine.detach(A)
+    await engine.attach(read_adapter(tmp_path / B, fingerprint, A))
+    assert await tokens(engine, range(20, 50), A) == await tokens(engine, range(20, 50), B)
+
+
+async def test_more_adapters_than_slots_take_turns(load: Load, tiny: Callable[..., Path], tmp_path: Path) -> None:
+    engine, counted, fingerprint = await load(slots=2)
+    base, digests = tiny(context=2048), [f"{i:064d}" for i in range(5)]
+    for i, digest in enumerate(digests):
+        await engine.attach(read_adapter(make_adapter(base, tmp_path / digest, seed=i), fingerprint, digest))
+    alone = [await tokens(engine, range(30, 40), digest) for digest in digests]
+    assert len({tuple(answer) for answer in alone}) == 5
+    together = await asyncio.gather(*(tokens(engine, range(30, 40), digest) for digest in digests * 3))
+    assert together == alone * 3
+    assert counted.counts["miss"] >= 5
+
+
+async def test_exception_in_a_step_fails_its_requests_and_no_others(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _, _ = await load(batch_rows=2)
+    want = await tokens(engine, range(30, 40))
+    compute, steps = engine._model.compute, 0
+
+    def failing(*arguments: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            raise RuntimeError("a secret of the step")
+        return compute(*arguments)
+
+    monkeypatch.setattr(engine._model, "compute", failing)
+    answers = await asyncio.gather(*(tokens(engine, range(30, 40)) for _ in range(6)), return_exceptions=True)
+    failed = [answer for answer in answers if isinstance(answer, DomainError)]
+    assert [error.reason for error in failed] == [Reason.INTERNAL] * 2
+    assert all("secret" not in error.message for error in failed)
+    assert [answer for answer in answers if isinstance(answer, list)] == [want] * 4
+
+
+async def test_closing_tells_those_who_wait(load: Load) -> None:
+    engine, _, _ = await load()
+    running = asyncio.create_task(tokens(engine, range(30, 40), count=1900))
+    await asyncio.sleep(0.05)
+    await engine.close()
+    with pytest.raises(DomainError) as caught:
+        await running
+    assert caught.value.reason is Reason.CANCELLED
+    with pytest.raises(DomainError):
+        await tokens(engine, range(30, 40))
+    with pytest.raises(DomainError):
+        await engine.next_token_logits([30], None)
