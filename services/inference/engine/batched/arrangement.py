@@ -1,32 +1,33 @@
 """How the tokens of a step meet their adapters: made once for a step, used by every module.
 
-Tokens of a step are ordered so that those of one adapter lie together. Those that are generated come first: they are arranged as
-a grid of slots by tokens, and one batched product serves them all. What belongs to prompts follows in segments.
+Tokens of a step are ordered so that those of one adapter lie together: first those that are generated, then those of prompts. Where
+adapters have about as many tokens each, they are arranged as a grid of slots by tokens, and one batched product serves them all;
+else segment follows segment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 
-from services.inference.engine.batched.forms import Stack
+from services.inference.engine.batched.forms import Stack, StackPart
 from services.inference.engine.changes import Change, Forward
 
-GROUPED_FROM = 5
-"""From so many segments on, one call over a list of them is cheaper than a call for each."""
-
+EMPTIEST: Final = 2
+"""A grid may have so many times as many places as there are tokens and slots."""
 
 Stacks = Mapping[str, Stack]
-"""What the adapters in slots do to modules, by module."""
+"""What the adapters in slots do to groups of modules, by their keys."""
 
 
 class Arrangement(Protocol):
     """Tokens and the slots that they use."""
 
     def apply(self, stack: Stack, x: Tensor, y: Tensor) -> None:
-        """Add to a module's outputs ``y`` [tokens, out] what adapters make of its inputs ``x`` [tokens, in]."""
+        """Add to a group's outputs ``y`` [tokens, out] what adapters make of its inputs ``x`` [tokens, in]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,17 @@ class Grid:
 
     def apply(self, stack: Stack, x: Tensor, y: Tensor) -> None:
         """See ``Arrangement``."""
-        a, b = stack.a[self.slots], stack.b[self.slots]
-        xs, ys = x[self.tokens].view(len(a), self.each, -1), y[self.tokens].view(len(a), self.each, -1)
-        _scale(stack, ys, self.slots)
-        torch.baddbmm(ys, torch.bmm(xs, a), b, out=ys)
+        a = stack.a[self.slots]
+        shape = (len(a), self.each, -1)
+        low = torch.bmm(a, x[self.tokens].view(shape).transpose(1, 2)).transpose(1, 2)
+        for part in stack.parts:
+            ys = y[self.tokens, part.out].view(shape)
+            if part.gain is not None and part.shift is not None:
+                ys.mul_(part.gain[self.slots].unsqueeze(1)).add_(part.shift[self.slots].unsqueeze(1))
+            if ys.is_contiguous():
+                torch.baddbmm(ys, low[..., part.low], part.b[self.slots], out=ys)
+            else:  # a product into every so many columns is several times slower than one that is added
+                ys += torch.bmm(low[..., part.low], part.b[self.slots])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +79,16 @@ class PaddedGrid:
 
     def apply(self, stack: Stack, x: Tensor, y: Tensor) -> None:
         """See ``Arrangement``."""
-        a, b = stack.a[self.slots], stack.b[self.slots]
+        a = stack.a[self.slots]
         xs = x.index_select(0, self.source).view(len(a), self.each, -1)
-        change = torch.bmm(torch.bmm(xs, a), b).view(len(self.source), -1).index_select(0, self.target)
-        if stack.gain is not None and stack.shift is not None:
-            slot_of = torch.div(self.target, self.each, rounding_mode="floor") + self.slots.start
-            y[self.tokens] = y[self.tokens] * stack.gain[slot_of] + stack.shift[slot_of]
-        y[self.tokens] += change
+        low = torch.bmm(a, xs.transpose(1, 2)).transpose(1, 2)
+        for part in stack.parts:
+            change = torch.bmm(low[..., part.low], part.b[self.slots]).view(len(self.source), -1)
+            ys = y[self.tokens, part.out]
+            if part.gain is not None and part.shift is not None:
+                slot_of = torch.div(self.target, self.each, rounding_mode="floor") + self.slots.start
+                ys.mul_(part.gain[slot_of]).add_(part.shift[slot_of])
+            ys += change.index_select(0, self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,36 +100,15 @@ class Segment:
 
     def apply(self, stack: Stack, x: Tensor, y: Tensor) -> None:
         """See ``Arrangement``."""
-        ys = y[self.tokens]
-        if stack.gain is not None and stack.shift is not None:
-            ys.mul_(stack.gain[self.slot]).add_(stack.shift[self.slot])
-        torch.addmm(ys, x[self.tokens] @ stack.a[self.slot], stack.b[self.slot], out=ys)
+        low = x[self.tokens] @ stack.a[self.slot].T
+        for part in stack.parts:
+            ys = y[self.tokens, part.out]
+            self._scale(part, ys)
+            torch.addmm(ys, low[:, part.low], part.b[self.slot], out=ys)
 
-
-@dataclass(frozen=True, slots=True)
-class Segments:
-    """Many segments of a range of slots, in their order.
-
-    Attributes:
-        tokens: of all of them.
-        slots: the range.
-        ends: int32 [slots], where the tokens of each slot end, counted from the first.
-    """
-
-    tokens: slice
-    slots: slice
-    ends: Tensor
-
-    def apply(self, stack: Stack, x: Tensor, y: Tensor) -> None:
-        """See ``Arrangement``."""
-        a, b = stack.a[self.slots], stack.b[self.slots]
-        ys = y[self.tokens]
-        if stack.gain is not None and stack.shift is not None:
-            counts = torch.diff(self.ends, prepend=self.ends.new_zeros(1)).long()
-            ys.mul_(stack.gain[self.slots].repeat_interleave(counts, 0))
-            ys.add_(stack.shift[self.slots].repeat_interleave(counts, 0))
-        low = torch.nn.functional.grouped_mm(x[self.tokens], a, offs=self.ends)
-        ys += torch.nn.functional.grouped_mm(low, b, offs=self.ends)
+    def _scale(self, part: StackPart, ys: Tensor) -> None:
+        if part.gain is not None and part.shift is not None:
+            ys.mul_(part.gain[self.slot]).add_(part.shift[self.slot])
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,79 +137,74 @@ class Tokens:
     parts: Sequence[tuple[Stacks, Sequence[Arrangement]]]
     others: Mapping[str, Sequence[OtherChange]]
 
-    def apply(self, name: str, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
-        """Turn a module's outputs, for inputs ``x`` [..., in], into those with adapters, in place."""
+    def add(self, key: str, x: Tensor, y: Tensor) -> None:
+        """Turn the outputs of a group of linear modules into those with adapters, in place.
+
+        Args:
+            key: of the group.
+            x: [..., in].
+            y: [..., out] of all modules of the group.
+        """
+        found = [(stacks[key], arrangements) for stacks, arrangements in self.parts if key in stacks]
+        if not found:
+            return
         rows, outputs = x.reshape(self.count, -1), y.view(self.count, -1)
-        found = [(stacks[name], arrangements) for stacks, arrangements in self.parts if name in stacks]
-        if found:
-            # Adapters compute in single precision, as PEFT's do; rounded once, at the end.
-            single, sums = rows.float(), outputs.float()
-            for stack, arrangements in found:
-                for arrangement in arrangements:
-                    arrangement.apply(stack, single, sums)
-            if sums is not outputs:
-                outputs.copy_(sums)
+        # Adapters compute in single precision, as PEFT's do; rounded once, at the end.
+        single, sums = rows.float(), outputs.float()
+        for stack, arrangements in found:
+            for arrangement in arrangements:
+                arrangement.apply(stack, single, sums)
+        if sums is not outputs:
+            outputs.copy_(sums)
+
+    def replace(self, name: str, forward: Forward, x: Tensor, y: Tensor) -> None:
+        """Put what other adapters make of ``x`` [..., in] in the place of a module's outputs ``y`` [..., out]."""
         for other in self.others.get(name, ()):
-            other.apply(forward, rows, outputs)
-        return y
+            other.apply(forward, x.reshape(self.count, -1), y.view(self.count, -1))
+
+    def adds_only(self, key: str, names: Iterable[str]) -> bool:
+        """Whether the outputs of a group's modules are added to, and neither scaled nor replaced."""
+        scaled = any(key in stacks and stacks[key].scaled for stacks, _ in self.parts)
+        return not scaled and self.others.keys().isdisjoint(names)
 
 
-def arrange(
-    decoding: Sequence[int], prompts: Sequence[tuple[int, int]], begin: int, device: torch.device
-) -> list[Arrangement]:
-    """Arrange tokens of one bank's adapters, which lie together from ``begin`` on.
+def arrange(pieces: Sequence[tuple[int, int]], begin: int, device: torch.device) -> list[Arrangement]:
+    """Arrange tokens of one bank's adapters, which lie together.
 
     Args:
-        decoding: the slot of each token that is generated, in order.
-        prompts: slot and number of tokens of each piece of a prompt, in order; they follow.
+        pieces: slot and number of tokens of neighbouring pieces, slots increasing.
         begin: the first token.
         device: where the tokens are.
     """
-    arrangements: list[Arrangement] = []
-    if decoding:
-        arrangements.append(_grid(decoding, begin, device))
-    return arrangements + _segments(prompts, begin + len(decoding), device)
+    counts: Counter[int] = Counter()
+    for slot, count in pieces:
+        counts[slot] += count
+    first, last = pieces[0][0], pieces[-1][0]
+    spread = [counts[slot] for slot in range(first, last + 1)]
+    each, total = max(spread), sum(spread)
+    tokens, slots = slice(begin, begin + total), slice(first, last + 1)
+    if len(counts) == 1:
+        return [Segment(tokens, first)]
+    if min(spread) == each:
+        return [Grid(tokens, slots, each)]
+    if each > 1 and len(spread) * each > EMPTIEST * (total + len(spread)):
+        return list(_segments(counts, begin))
+    source, target = _places(spread, each, begin)
+    return [PaddedGrid(tokens, slots, each, torch.tensor(source, device=device), torch.tensor(target, device=device))]
 
 
-def _grid(slots: Sequence[int], begin: int, device: torch.device) -> Arrangement:
-    first, last = slots[0], slots[-1]
-    counts = [0] * (last - first + 1)
-    for slot in slots:
-        counts[slot - first] += 1
-    each = max(counts)
-    tokens, taken = slice(begin, begin + len(slots)), slice(first, last + 1)
-    if min(counts) == each:
-        return Grid(tokens, taken, each)
-    if each > 1 and len(counts) * each > 2 * (len(slots) + len(counts)):
-        # One adapter has most of the tokens: a grid would be nearly empty.
-        return Segments(tokens, taken, torch.tensor(counts, device=device).cumsum(0, dtype=torch.int32))
-    source, target, token = [begin] * (len(counts) * each), [], begin
-    for index, count in enumerate(counts):
+def _segments(counts: Mapping[int, int], begin: int) -> Iterable[Segment]:
+    for slot, count in counts.items():
+        yield Segment(slice(begin, begin + count), slot)
+        begin += count
+
+
+def _places(spread: Sequence[int], each: int, begin: int) -> tuple[list[int], list[int]]:
+    """The token at each place of a grid, and the place of each token."""
+    source, target, token = [begin] * (len(spread) * each), [], begin
+    for index, count in enumerate(spread):
         for place in range(index * each, index * each + count):
             source[place] = token
             target.append(place)
             token += 1
-    return PaddedGrid(tokens, taken, each, torch.tensor(source, device=device), torch.tensor(target, device=device))
-
-
-def _segments(pieces: Sequence[tuple[int, int]], begin: int, device: torch.device) -> list[Arrangement]:
-    if not pieces:
-        return []
-    counts: dict[int, int] = {}
-    for slot, count in pieces:
-        counts[slot] = counts.get(slot, 0) + count
-    if len(counts) < GROUPED_FROM:
-        found: list[Arrangement] = []
-        for slot, count in counts.items():
-            found.append(Segment(slice(begin, begin + count), slot))
-            begin += count
-        return found
-    first, last = pieces[0][0], pieces[-1][0]
-    tokens = [counts.get(slot, 0) for slot in range(first, last + 1)]
-    ends = torch.tensor(tokens, device=device).cumsum(0, dtype=torch.int32)
-    return [Segments(slice(begin, begin + sum(tokens)), slice(first, last + 1), ends)]
-
-
-def _scale(stack: Stack, ys: Tensor, slots: slice) -> None:
-    if stack.gain is not None and stack.shift is not None:
-        ys.mul_(stack.gain[slots].unsqueeze(1)).add_(stack.shift[slots].unsqueeze(1))
+    return source, target

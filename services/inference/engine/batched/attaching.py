@@ -20,7 +20,7 @@ class Attacher:
     def __init__(self, model: BatchedModel) -> None:
         """Prepare for a model."""
         self._modules: Mapping[str, nn.Module] = model.modules
-        self._layouts = Layouts(model.linear_sizes)
+        self._layouts = Layouts(model.groups)
         self._lock = threading.Lock()
 
     def prepare(self, adapter: AdapterWeights) -> tuple[AttachedAdapter, Attached]:

@@ -28,6 +28,23 @@ class UnsupportedAttentionError(Exception):
     """A layer asks for attention that is not computed here."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionOptions:
+    """How scores become weights.
+
+    Attributes:
+        scaling: factor of all scores.
+        window: positions that are seen, the own one included, or None for all.
+        softcap: scores are bent to stay below it (Gemma 2), or None.
+        sinks: [heads] a score for looking at nothing (GPT-OSS), or None.
+    """
+
+    scaling: float
+    window: int | None = None
+    softcap: float | None = None
+    sinks: Tensor | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Rows that generate, whose spans lie at a constant distance.
@@ -132,6 +149,7 @@ class BatchedAttention:
     def __init__(self) -> None:
         """Know no layers; ``shapes`` fills while nothing is planned."""
         self.shapes: dict[int, LayerShape] = {}
+        self._order: dict[int, int] = {}
         self.memory: KvMemory | None = None
         self.plan: AttentionPlan | None = None
 
@@ -161,41 +179,48 @@ class BatchedAttention:
             UnsupportedAttentionError: where the layer is not plain causal attention.
         """
         _check(module, query, attention_mask, options)
-        how = _How(
-            options.get("scaling") or query.shape[-1] ** -0.5,
-            options.get("sliding_window"),
-            options.get("softcap"),
-            options.get("s_aux"),
+        how = AttentionOptions(
+            scaling=options.get("scaling") or query.shape[-1] ** -0.5,
+            window=options.get("sliding_window"),
+            softcap=options.get("softcap"),
+            sinks=options.get("s_aux"),
         )
-        if self.plan is None or self.memory is None:
-            return self._alone(module, query, key, value, how), None
-        index = list(self.shapes).index(int(module.layer_idx))  # type: ignore[arg-type]
-        keys, values = self.memory.keys[index], self.memory.values[index]
-        keys.index_copy_(0, self.plan.places, key[0].transpose(0, 1))
-        values.index_copy_(0, self.plan.places, value[0].transpose(0, 1))
-        rows = query[0].transpose(0, 1)
-        parts = [_decode(self.plan, rows, keys, values, how)] if self.plan.runs else []
-        parts += [_prompt(self.plan, i, query, keys, values, how) for i in range(len(self.plan.prompts))]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).unsqueeze(0), None
-
-    def _alone(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, how: "_How") -> Tensor:
-        """One prompt from its beginning, of which nothing is kept."""
         layer = int(module.layer_idx)  # type: ignore[arg-type]
-        shape = LayerShape(key.shape[1], key.shape[3], value.shape[3])
+        seen = self.attend(layer, *(x[0].transpose(0, 1) for x in (query, key, value)), how)
+        return seen.unsqueeze(0), None
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, how: AttentionOptions) -> Tensor:
+        """Attend in the step that is planned, or within one prompt from its beginning where none is.
+
+        Args:
+            layer: which one.
+            query: [tokens, heads, width].
+            key: [tokens, key heads, width].
+            value: [tokens, key heads, value width].
+            how: as the layer says.
+
+        Returns:
+            [tokens, heads, value width].
+        """
+        if self.plan is None or self.memory is None:
+            return self._alone(layer, query, key, value, how)
+        index = self._order[layer]
+        keys, values = self.memory.keys[index], self.memory.values[index]
+        keys.index_copy_(0, self.plan.places, key)
+        values.index_copy_(0, self.plan.places, value)
+        parts = [_decode(self.plan, query, keys, values, how)] if self.plan.runs else []
+        parts += [_prompt(self.plan, i, query, keys, values, how) for i in range(len(self.plan.prompts))]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _alone(self, layer: int, query: Tensor, key: Tensor, value: Tensor, how: AttentionOptions) -> Tensor:
+        """One prompt from its beginning, of which nothing is kept."""
+        shape = LayerShape(key.shape[1], key.shape[2], value.shape[2])
         if self.shapes.setdefault(layer, shape) != shape:
             raise UnsupportedAttentionError("a layer that computes attention of two kinds")
-        mask = causal_mask(0, query.shape[2], how.window, query)
-        return attend(query, key, value, mask, how)[0].transpose(0, 1).unsqueeze(0)
-
-
-@dataclass(frozen=True, slots=True)
-class _How:
-    """How scores become weights: factor, positions seen, soft cap (Gemma 2), a weight for nothing (GPT-OSS)."""
-
-    scaling: float
-    window: int | None
-    softcap: float | None
-    sinks: Tensor | None
+        self._order = {known: index for index, known in enumerate(self.shapes)}
+        mask = causal_mask(0, len(query), how.window, query)
+        query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in (query, key, value))
+        return attend(query, key, value, mask, how)[0].transpose(0, 1)
 
 
 def causal_mask(start: int, count: int, window: int | None, like: Tensor) -> Tensor | None:
@@ -210,7 +235,7 @@ def causal_mask(start: int, count: int, window: int | None, like: Tensor) -> Ten
     return _mask(hidden, like)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: _How) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: AttentionOptions) -> Tensor:
     """Attention of [rows, heads, tokens, width] over [rows, key heads, positions, width], as [rows, heads, tokens, width]."""
     grouped = query.shape[1] != key.shape[1]
     if how.softcap is None and how.sinks is None:
@@ -232,7 +257,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: 
     return weights.to(value.dtype) @ value
 
 
-def _decode(plan: AttentionPlan, rows: Tensor, keys: Tensor, values: Tensor, how: _How) -> Tensor:
+def _decode(plan: AttentionPlan, rows: Tensor, keys: Tensor, values: Tensor, how: AttentionOptions) -> Tensor:
     """Attention of the tokens that are generated, [decoding, heads, width]."""
     heads, shared = rows.shape[1], keys.shape[1]
     spans = rows[: plan.decoding] if plan.order is None else rows.index_select(0, plan.order)
@@ -250,13 +275,16 @@ def _decode(plan: AttentionPlan, rows: Tensor, keys: Tensor, values: Tensor, how
     return outputs if plan.back is None else outputs.index_select(0, plan.back)
 
 
-def _prompt(plan: AttentionPlan, index: int, query: Tensor, keys: Tensor, values: Tensor, how: _How) -> Tensor:
+def _prompt(
+    plan: AttentionPlan, index: int, query: Tensor, keys: Tensor, values: Tensor, how: AttentionOptions
+) -> Tensor:
     """Attention of a piece of a prompt, [tokens, heads, width]."""
     piece = plan.prompts[index]
     seen = slice(piece.begin, piece.begin + piece.length)
     key, value = keys[seen].transpose(0, 1).unsqueeze(0), values[seen].transpose(0, 1).unsqueeze(0)
     mask = plan.prompt_mask(index, how.window, query)
-    return attend(query[:, :, piece.tokens], key, value, mask, how)[0].transpose(0, 1)
+    tokens = query[piece.tokens].transpose(0, 1).unsqueeze(0)
+    return attend(tokens, key, value, mask, how)[0].transpose(0, 1)
 
 
 def _mask(hidden: Tensor, like: Tensor) -> Tensor | None:

@@ -1,12 +1,14 @@
-"""Adapters as the batched engine keeps them: everything that changes a linear layer in one flat tensor.
+"""Adapters as the batched engine keeps them: everything that changes a linear layer, laid out so that many compute together.
 
-All adapters of a layout have the same length, so that taking one into a slot is one copy, and the slots of a layout together
-are a stack of matrices for each module, ready to be multiplied in one call.
+In host memory an adapter is one flat tensor. In slots, the matrices of all adapters for a module lie one behind the other, which is
+what a batched product reads fastest; taking an adapter into a slot is a copy for each of them.
 """
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Final
 
 import torch
@@ -18,28 +20,71 @@ SMALLEST_RANK: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class ModuleSize:
-    """Features that a linear module takes in and gives out."""
+class ModuleGroup:
+    """Linear modules that read the same inputs and are computed in one product.
 
+    Attributes:
+        names: dotted, in the order of their outputs; most groups have one.
+        inputs: features that they take in.
+        outputs: features that each gives out.
+    """
+
+    names: tuple[str, ...]
     inputs: int
-    outputs: int
+    outputs: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """The group's name."""
+        return self.names[0]
+
+    @property
+    def columns(self) -> dict[str, slice]:
+        """Where the outputs of each module are among those of the group."""
+        ends = list(accumulate(self.outputs))
+        return {name: slice(end - size, end) for name, size, end in zip(self.names, self.outputs, ends, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
-    """What the adapters in slots do to one module: ``y <- gain ∘ y + shift + (x A) B`` for each slot.
+class StackPart:
+    """What the adapters in slots do to one module of a group: ``y <- gain ∘ y + shift + B low`` for each slot.
 
     Attributes:
-        a: [slots, in, rank].
+        low: which numbers of the group's ``A x`` are this module's.
+        out: which of the group's outputs are.
         b: [slots, rank, out], scaled.
         gain: [slots, out], or None where it is 1.
         shift: [slots, out], or None where it is 0.
     """
 
-    a: Tensor
+    low: slice
+    out: slice
     b: Tensor
     gain: Tensor | None
     shift: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What the adapters in slots do to a group of modules.
+
+    Attributes:
+        a: [slots, rank of all parts together, in].
+        parts: of the modules that they change.
+    """
+
+    a: Tensor
+    parts: tuple[StackPart, ...]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them, each with a place for every slot."""
+        return [self.a, *(t for part in self.parts for t in (part.b, part.gain, part.shift) if t is not None)]
+
+    @property
+    def scaled(self) -> bool:
+        """Whether more is done than added."""
+        return any(part.gain is not None for part in self.parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,60 +93,77 @@ class Layout:
 
     Attributes:
         rank: columns of every A; adapters of a lower rank have zeros there.
-        modules: those it has room for.
+        groups: the modules it has room for are in these.
+        modules: those it has room for; at least one of each group.
         scaled: whether it has room for gains and shifts (DoRA, biases).
     """
 
     rank: int
-    modules: Mapping[str, ModuleSize]
+    groups: tuple[ModuleGroup, ...]
+    modules: frozenset[str]
     scaled: bool
 
-    @cached_property
-    def offsets(self) -> Mapping[str, int]:
-        """Where each module begins."""
-        offsets, end = {}, 0
-        for name, size in self.modules.items():
-            offsets[name] = end
-            end += self._length(size)
-        return offsets
-
-    @cached_property
+    @property
     def length(self) -> int:
         """Numbers of a flat tensor."""
-        return sum(self._length(size) for size in self.modules.values())
+        return sum(math.prod(shape) for shape in self._shapes)
 
     def holds(self, form: "AdapterForm") -> bool:
         """Whether an adapter fits in."""
-        return form.rank <= self.rank and form.modules <= self.modules.keys() and (self.scaled or not form.scaled)
+        return form.rank <= self.rank and form.modules <= self.modules and (self.scaled or not form.scaled)
 
     def flatten(self, form: "AdapterForm") -> Tensor:
         """An adapter's flat tensor."""
         flat = torch.zeros(self.length, dtype=torch.float32)
-        stacks = self.stacks(flat.unsqueeze(0))
-        for name, stack in stacks.items():
-            change = form.changes.get(name)
-            if stack.gain is not None:
-                stack.gain.fill_(1)
-            if change is not None:
-                _write(change, stack)
+        stacks = self.stacks(flat)
+        for group in self.groups:
+            stack = stacks[group.key]
+            for name, part in zip(self._members(group), stack.parts, strict=True):
+                if part.gain is not None:
+                    part.gain.fill_(1)
+                if name in form.changes:
+                    _write(form.changes[name], stack.a[0, part.low], part)
         return flat
 
-    def stacks(self, slots: Tensor) -> dict[str, Stack]:
-        """Views of flat tensors [slots, length], by module."""
-        return {name: self._stack(slots[:, self.offsets[name] :], size) for name, size in self.modules.items()}
-
-    def _length(self, size: ModuleSize) -> int:
-        return self.rank * (size.inputs + size.outputs) + (2 * size.outputs if self.scaled else 0)
-
-    def _stack(self, slots: Tensor, size: ModuleSize) -> Stack:
-        count, of_a, of_b = len(slots), size.inputs * self.rank, self.rank * size.outputs
-        rest = slots[:, of_a + of_b :]
-        return Stack(
-            slots[:, :of_a].view(count, size.inputs, self.rank),
-            slots[:, of_a : of_a + of_b].view(count, self.rank, size.outputs),
-            rest[:, : size.outputs] if self.scaled else None,
-            rest[:, size.outputs : 2 * size.outputs] if self.scaled else None,
+    def stacks(self, flat: Tensor) -> dict[str, Stack]:
+        """A flat tensor as the stacks of its only slot, by key of the group."""
+        ends = list(accumulate(math.prod(shape) for shape in self._shapes))
+        views = (
+            flat[end - math.prod(shape) : end].view(1, *shape) for shape, end in zip(self._shapes, ends, strict=True)
         )
+        return self._stacks(views)
+
+    def empty_stacks(self, slots: int, device: torch.device) -> dict[str, Stack]:
+        """Stacks of so many slots, by key of the group; what is in them is undefined."""
+        return self._stacks(torch.empty(slots, *shape, device=device) for shape in self._shapes)
+
+    @cached_property
+    def _shapes(self) -> list[tuple[int, ...]]:
+        """Of each tensor of an adapter, in their order."""
+        shapes: list[tuple[int, ...]] = []
+        for group in self.groups:
+            members = self._members(group)
+            shapes.append((self.rank * len(members), group.inputs))
+            for columns in members.values():
+                outputs = columns.stop - columns.start
+                shapes += [(self.rank, outputs), *([(outputs,), (outputs,)] if self.scaled else [])]
+        return shapes
+
+    def _members(self, group: ModuleGroup) -> dict[str, slice]:
+        """The modules of a group that there is room for, and their columns."""
+        return {name: columns for name, columns in group.columns.items() if name in self.modules}
+
+    def _stacks(self, tensors: Iterable[Tensor]) -> dict[str, Stack]:
+        tensors, rank = iter(tensors), self.rank
+        stacks = {}
+        for group in self.groups:
+            a, parts = next(tensors), []
+            for index, columns in enumerate(self._members(group).values()):
+                b = next(tensors)
+                gain, shift = (next(tensors), next(tensors)) if self.scaled else (None, None)
+                parts.append(StackPart(slice(index * rank, (index + 1) * rank), columns, b, gain, shift))
+            stacks[group.key] = Stack(a, tuple(parts))
+        return stacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +201,14 @@ class Layouts:
     MOST: Final = 4
     """Layouts of a rank that are made to measure; after them comes one for all modules."""
 
-    def __init__(self, modules: Mapping[str, ModuleSize]) -> None:
+    def __init__(self, groups: Sequence[ModuleGroup]) -> None:
         """Begin without any.
 
         Args:
-            modules: every linear module that adapters may change.
+            groups: every linear module that adapters may change.
         """
-        self._modules = modules
+        self._groups = groups
+        self._all = frozenset(name for group in groups for name in group.names)
         self._layouts: list[Layout] = []
 
     def choose(self, form: AdapterForm) -> Layout:
@@ -156,28 +219,29 @@ class Layouts:
         if best is not None and (best.length <= 2 * own.length or self._is_general(best)):
             return best
         alike = sum(layout.rank == form.rank for layout in self._layouts)
-        layout = own if alike < self.MOST else self._layout(form.rank, self._modules.keys(), scaled=True)
+        layout = own if alike < self.MOST else self._layout(form.rank, self._all, scaled=True)
         self._layouts.append(layout)
         return layout
 
-    def _layout(self, rank: int, modules: Collection[str], *, scaled: bool) -> Layout:
-        return Layout(rank, {name: size for name, size in self._modules.items() if name in modules}, scaled)
+    def _layout(self, rank: int, modules: frozenset[str], *, scaled: bool) -> Layout:
+        groups = tuple(group for group in self._groups if modules.intersection(group.names))
+        return Layout(rank, groups, modules, scaled)
 
     def _is_general(self, layout: Layout) -> bool:
-        return layout.scaled and len(layout.modules) == len(self._modules)
+        return layout.scaled and layout.modules == self._all
 
 
-def _write(change: LinearChange, stack: Stack) -> None:
+def _write(change: LinearChange, a: Tensor, part: StackPart) -> None:
     """One adapter into the views of its flat tensor. DoRA multiplies what the base gives but for its bias."""
     rank, gain = len(change.a), change.gain
-    stack.a[0, :, :rank] = change.a.T
+    a[:rank] = change.a
     b = change.b * change.scaling
-    stack.b[0, :rank] = (b if gain is None else b * gain.unsqueeze(1)).T
-    if stack.gain is None or stack.shift is None:
+    part.b[0, :rank] = (b if gain is None else b * gain.unsqueeze(1)).T
+    if part.gain is None or part.shift is None:
         return
     if gain is not None:
-        stack.gain[0] = gain
+        part.gain[0] = gain
         if change.base_bias is not None:
-            stack.shift[0] = (1 - gain) * change.base_bias
+            part.shift[0] = (1 - gain) * change.base_bias
     if change.bias is not None:
-        stack.shift[0] += change.bias * change.scaling
+        part.shift[0] += change.bias * change.scaling

@@ -1,5 +1,6 @@
 """The modules of a model as the batched engine computes them: prepacked weights, and adapters added for all rows at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from services.inference.engine.batched.arrangement import Tokens
+from services.inference.engine.batched.forms import ModuleGroup
 
 PACKED_ROWS: Final = 16
 """Rows that packed weights are laid out for; measured best from 1 to 256."""
@@ -27,36 +29,38 @@ class Step:
     head: Tokens | None = None
 
 
-class BatchedLinear(nn.Linear):
-    """Takes the place of a Linear or Conv1D; its weight is packed where that is faster, and there is no other copy of it."""
+class BatchedLinear(nn.Module):
+    """Takes the place of linear modules that read the same inputs; there is no other copy of their weights.
 
-    def __init__(self, name: str, module: nn.Linear | Conv1D, step: Step, *, head: bool, shared: bool) -> None:
-        """Take a module over.
+    The weight is packed where that is faster.
+    """
+
+    def __init__(
+        self, modules: Mapping[str, nn.Linear | Conv1D], step: Step, *, head: bool = False, shared: bool = False
+    ) -> None:
+        """Take modules over.
 
         Args:
-            name: of the module in the model.
-            module: loses its weight, unless it is shared.
+            modules: by name; all of one kind. They lose their weights, unless these are shared.
             step: that runs.
             head: whether it makes the logits.
-            shared: whether its weight is needed as it is, by an embedding.
+            shared: whether the weight of the only module is needed as it is, by an embedding.
         """
-        nn.Module.__init__(self)
-        matrix = module.weight.detach()
-        self.transposed = isinstance(module, Conv1D)
-        self._rows = matrix.T.contiguous() if self.transposed else matrix
-        self.out_features, self.in_features = self._rows.shape
-        self.bias = module.bias
-        self._name, self._step, self._head, self._shared = name, step, head, shared
+        super().__init__()
+        self.transposed = any(isinstance(module, Conv1D) for module in modules.values())
+        self.bias = _joined_bias(list(modules.values()))
+        matrices = [module.weight.T if self.transposed else module.weight for module in modules.values()]
+        outputs = tuple(len(matrix) for matrix in matrices)
+        self.group = ModuleGroup(tuple(modules), matrices[0].shape[1], outputs)
+        self._rows = (matrices[0] if len(matrices) == 1 else torch.cat(matrices)).detach()
+        self._step, self._head, self._shared = step, head, shared
         self._plain = not _packs(self._rows)
+        self._scales = self._rows.dtype is not torch.float32
         if not shared:
-            del module.weight
-            if not self._plain:
-                self._rows = torch.ops.mkldnn._reorder_linear_weight(self._rows, PACKED_ROWS)  # noqa: SLF001
-
-    @property
-    def weight(self) -> Tensor:  # type: ignore[override]
-        """The matrix [out, in], unpacked for this call."""
-        return self._rows.to_dense() if self._rows.is_mkldnn else self._rows
+            del matrices
+            for module in modules.values():
+                del module.weight
+            self._rows = self._rows.contiguous() if self._plain else _pack(self._rows)
 
     @property
     def packed(self) -> bool:
@@ -65,20 +69,69 @@ class BatchedLinear(nn.Linear):
 
     @property
     def own_bytes(self) -> int:
-        """Memory of the weight, unless an embedding has it."""
-        return 0 if self._shared else self.out_features * self.in_features * self._rows.dtype.itemsize
+        """Memory of weight and bias, unless an embedding has them."""
+        bias = self.bias.nbytes if self.bias is not None else 0
+        return 0 if self._shared else bias + sum(self.group.outputs) * self.group.inputs * self._rows.dtype.itemsize
+
+    def matrix(self, name: str) -> Tensor:
+        """The weight [out, in] of a module, unpacked for this call."""
+        rows = self._rows.to_dense() if self._rows.is_mkldnn else self._rows
+        return rows[self.group.columns[name]]
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute outputs [..., out] with every token's own adapter."""
         y = self._product(x)
         tokens = self._step.head if self._head else self._step.body
-        return y if tokens is None else tokens.apply(self._name, self._product, x, y)
+        if tokens is not None:
+            tokens.add(self.group.key, x, y)
+            if tokens.others:
+                self._replace(tokens, x, y)
+        return y
+
+    def onto(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Compute ``residual`` plus the outputs."""
+        tokens = self._step.body
+        if self._scales or not (tokens is None or tokens.adds_only(self.group.key, self.group.names)):
+            return self(x).add_(residual)
+        y = self._product_onto(x, residual)
+        if tokens is not None:
+            tokens.add(self.group.key, x, y)
+        return y
+
+    def _replace(self, tokens: Tokens, x: Tensor, y: Tensor) -> None:
+        for name, columns in self.group.columns.items():
+            tokens.replace(name, lambda rows, columns=columns: self._product(rows)[..., columns], x, y[..., columns])
 
     def _product(self, x: Tensor) -> Tensor:
         if self._plain:
             return functional.linear(x, self._rows, self.bias)
         product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._rows, self.bias, "none", [], "")  # noqa: SLF001
         return product
+
+    def _product_onto(self, x: Tensor, residual: Tensor) -> Tensor:
+        if self._plain:
+            return functional.linear(x, self._rows, self.bias).add_(residual)
+        add = torch.ops.mkldnn._linear_pointwise.binary  # noqa: SLF001
+        sums: Tensor = add(x, residual, self._rows, self.bias, "add")
+        return sums
+
+
+class LinearPart(nn.Linear):
+    """A module as adapters know it: its place in a ``BatchedLinear``, which computes it."""
+
+    def __init__(self, whole: BatchedLinear, name: str) -> None:
+        """Stand for a module of a group."""
+        nn.Module.__init__(self)
+        columns = whole.group.columns[name]
+        self.in_features, self.out_features = whole.group.inputs, columns.stop - columns.start
+        self.transposed = whole.transposed
+        self._whole, self._name = [whole], name  # in a list, so that it is no submodule a second time
+        self.bias = whole.bias[columns] if whole.bias is not None else None
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The matrix [out, in], unpacked for this call."""
+        return self._whole[0].matrix(self._name)
 
 
 class BatchedEmbedding(nn.Module):
@@ -105,7 +158,27 @@ class BatchedEmbedding(nn.Module):
         """Look rows up [..., width], each token's with its own adapter."""
         y: Tensor = self._module(ids)
         tokens = self._step.body
-        return y if tokens is None or ids.numel() != tokens.count else tokens.apply(self._name, self._module, ids, y)
+        if tokens is not None and ids.numel() == tokens.count:
+            tokens.replace(self._name, self._module, ids, y)
+        return y
+
+
+def _joined_bias(modules: list[nn.Linear | Conv1D]) -> Tensor | None:
+    """The biases one after another; modules without one have zeros, unless none has any."""
+    biases = [module.bias for module in modules]
+    if all(bias is None for bias in biases):
+        return None
+    zeros = [torch.zeros(module.weight.shape[0], dtype=module.weight.dtype) for module in modules]
+    joined = [
+        zero.to(module.weight.device) if bias is None else bias
+        for bias, zero, module in zip(biases, zeros, modules, strict=True)
+    ]
+    return joined[0].detach() if len(joined) == 1 else torch.cat(joined).detach()
+
+
+def _pack(matrix: Tensor) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(matrix, PACKED_ROWS)  # noqa: SLF001
+    return packed
 
 
 def _packs(matrix: Tensor) -> bool:

@@ -1,7 +1,8 @@
 """A model of transformers that computes many rows in one pass, each with its own adapter.
 
-Its own forward pass is used. Three things are put in place of others: attention, the linear modules, and embeddings. Whether it then
-still computes what it did is not assumed of any architecture: it is tried, on every model that is loaded.
+Its own forward pass is used, with three things put in place of others: attention, the linear modules, and embeddings; for a few
+families the whole pass is (``decoder``). Whether it then still computes what it did is not assumed of any architecture: it is tried,
+on every model that is loaded.
 """
 
 import itertools
@@ -18,9 +19,10 @@ from transformers.pytorch_utils import Conv1D
 from services.common.identity import LinearModule
 from services.inference.engine.batched.arrangement import OtherChange, Segment, Tokens
 from services.inference.engine.batched.attention import BatchedAttention, UnsupportedAttentionError
-from services.inference.engine.batched.forms import ModuleSize
+from services.inference.engine.batched.decoder import FusedDecoder, is_known, joined, names_of
+from services.inference.engine.batched.forms import ModuleGroup
 from services.inference.engine.batched.kv import KvMemory, LayerShape
-from services.inference.engine.batched.linear import BatchedEmbedding, BatchedLinear, Step
+from services.inference.engine.batched.linear import BatchedEmbedding, BatchedLinear, LinearPart, Step
 from services.inference.engine.batched.packing import PackedStep, Place, pack
 from services.inference.engine.batched.room import AttachedAdapter
 from services.inference.engine.batched.rows import Piece, Row
@@ -61,6 +63,7 @@ class BatchedModel:
         """
         self._model = model
         self._attention = BatchedAttention()
+        self._decoder: FusedDecoder | None = None
         self._step = Step()
         self._registered = f"tenon-{next(_NAMES)}"
         expected = self._expected()
@@ -74,8 +77,12 @@ class BatchedModel:
             self.close()
             raise
         names = {module.name for module in modules}
-        self._linear = self._replace_linear(names)
+        fused = is_known(model)
+        self._linear = self._replace_linear(names_of(joined(model)) if fused else {})
         self._embeddings = self._replace_embeddings(names)
+        self._parts = {name: LinearPart(whole, name) for name, whole in self._linear.items() if name in names}
+        if fused:
+            self._decoder = FusedDecoder(model, self._linear, self._attention)
         try:
             self._try(expected, damaged=True)
         except NotBatchableError:
@@ -98,24 +105,30 @@ class BatchedModel:
         return list(self._attention.shapes.values())
 
     @property
-    def linear_sizes(self) -> Mapping[str, ModuleSize]:
-        """Linear modules that adapters may change."""
-        return {name: ModuleSize(module.in_features, module.out_features) for name, module in self._linear.items()}
+    def groups(self) -> Sequence[ModuleGroup]:
+        """Linear modules that adapters may change, as they are computed."""
+        wholes = dict.fromkeys(self._linear[name] for name in self._parts)
+        return [whole.group for whole in wholes]
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         """Modules that adapters may change."""
-        return {**self._linear, **self._embeddings}
+        return {**self._parts, **self._embeddings}
 
     @property
     def packed(self) -> int:
-        """Linear modules whose weights are prepacked."""
-        return sum(isinstance(module, BatchedLinear) and module.packed for module in self._model.modules())
+        """Matrices whose weights are prepacked."""
+        return sum(whole.packed for whole in set(self._linear.values()))
+
+    @property
+    def fused(self) -> bool:
+        """Whether the whole forward pass is computed here."""
+        return self._decoder is not None
 
     @property
     def size_bytes(self) -> int:
         """Memory of the weights."""
-        packed = sum(module.own_bytes for module in self._model.modules() if isinstance(module, BatchedLinear))
+        packed = sum(whole.own_bytes for whole in set(self._linear.values()))
         return packed + sum(parameter.nbytes for parameter in self._model.parameters())
 
     def use_memory(self, memory: KvMemory) -> None:
@@ -157,6 +170,8 @@ class BatchedModel:
         self._model.set_attn_implementation(self._registered)
 
     def _logits(self, ids: Tensor, positions: Tensor, keep: Tensor | int) -> Tensor:
+        if self._decoder is not None:
+            return self._decoder(ids, positions, keep)
         output = self._model(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep)
         logits: Tensor = output.logits[0]
         return logits
@@ -225,18 +240,26 @@ class BatchedModel:
                 f"its layers do not take rows together ({type(error).__name__}: {first})", damaged=damaged
             ) from error
 
-    def _replace_linear(self, adaptable: set[str]) -> dict[str, BatchedLinear]:
-        """Put a ``BatchedLinear`` in the place of every linear module, one after another, so that memory stays flat."""
+    def _replace_linear(self, together: Mapping[str, tuple[str, ...]]) -> dict[str, BatchedLinear]:
+        """Put a ``BatchedLinear`` in the place of every linear module, one after another, so that memory stays flat.
+
+        Args:
+            together: for modules that are computed in one product, the names of all of them.
+        """
         head = self._model.get_output_embeddings()  # type: ignore[no-untyped-call]
         embedded = {id(m.weight) for m in self._model.modules() if isinstance(m, nn.Embedding)}
+        linear = {n: m for n, m in self._model.named_modules() if type(m) in {nn.Linear, Conv1D}}
         found: dict[str, BatchedLinear] = {}
-        for name, module in list(self._model.named_modules()):
-            if type(module) not in (nn.Linear, Conv1D):
+        for name in list(linear):
+            if name in found:
                 continue
-            new = BatchedLinear(name, module, self._step, head=module is head, shared=id(module.weight) in embedded)
-            self._model.set_submodule(name, new)
-            if name in adaptable:
-                found[name] = new
+            modules = {member: linear.pop(member) for member in together.get(name, (name,))}
+            module = modules[name]
+            shared = id(module.weight) in embedded
+            whole = BatchedLinear(modules, self._step, head=module is head, shared=shared)
+            for member in modules:
+                found[member] = whole
+                self._model.set_submodule(member, whole if len(modules) == 1 else nn.Identity())
         return found
 
     def _replace_embeddings(self, adaptable: set[str]) -> dict[str, nn.Module]:
@@ -255,7 +278,7 @@ def _alone(adapter: AttachedAdapter | None, count: int, device: torch.device) ->
     parts = []
     if adapter.host is not None:
         flat = adapter.host.flat.to(device)
-        parts.append((adapter.host.layout.stacks(flat.unsqueeze(0)), [Segment(slice(0, count), 0)]))
+        parts.append((adapter.host.layout.stacks(flat), [Segment(slice(0, count), 0)]))
     everything = torch.arange(count, device=device)
     others = {name: [OtherChange(everything, change)] for name, change in adapter.others.items()}
     return Tokens(count, parts, others)

@@ -132,25 +132,22 @@ def _runs(decoding: Sequence[tuple[Span, int]]) -> tuple[list[Run], list[int]]:
 def _tokens(placed: Sequence[tuple[Piece, Place, int]], device: torch.device) -> Tokens | None:
     """What adapters do to some tokens of each piece."""
     total = sum(count for _, _, count in placed)
-    decoding: dict[Bank, list[int]] = {}
-    prompts: dict[Bank, list[tuple[int, int]]] = {}
+    # Generated tokens and prompts apart: so both are spread evenly.
+    taken: dict[tuple[Bank, bool], list[tuple[int, int]]] = {}
     begins: dict[tuple[Bank, bool], int] = {}
     others: dict[str, dict[int, tuple[Change, list[int]]]] = {}
     begin = 0
     for piece, place, count in placed:
         if place.bank is not None:
-            begins.setdefault((place.bank, piece.row.decoding), begin)
-            if piece.row.decoding:
-                decoding.setdefault(place.bank, []).append(place.slot)
-            else:
-                prompts.setdefault(place.bank, []).append((place.slot, count))
+            key = (place.bank, piece.row.decoding)
+            begins.setdefault(key, begin)
+            taken.setdefault(key, []).append((place.slot, count))
         for name, change in place.others.items():
             others.setdefault(name, {}).setdefault(id(change), (change, []))[1].extend(range(begin, begin + count))
         begin += count
     parts: list[tuple[Stacks, Sequence[Arrangement]]] = [
-        (bank.stacks, arrange(slots, [], begins[bank, True], device)) for bank, slots in decoding.items()
+        (key[0].stacks, arrange(pieces, begins[key], device)) for key, pieces in taken.items()
     ]
-    parts += [(bank.stacks, arrange([], pieces, begins[bank, False], device)) for bank, pieces in prompts.items()]
     if not parts and not others:
         return None
     changed = {

@@ -33,8 +33,8 @@ class Bank:
     def __init__(self, layout: Layout, *, device: torch.device) -> None:
         """Begin with room for one."""
         self._layout = layout
-        self._memory = torch.empty(1, layout.length, device=device)
-        self.stacks: Mapping[str, Stack] = layout.stacks(self._memory)
+        self._device = device
+        self.stacks: Mapping[str, Stack] = layout.empty_stacks(1, device)
         self._holders: list[str | None] = [None]
         self._users: dict[str, int] = {}
 
@@ -70,7 +70,7 @@ class Bank:
             self._swap(self.slot(adapter.digest), hole)
         else:
             self._vacate(hole, limit)
-            self._memory[hole].copy_(adapter.flat)
+            self._write(hole, adapter)
             self._holders[hole] = adapter.digest
         self._users[adapter.digest] = 1
 
@@ -92,6 +92,10 @@ class Bank:
         for to, slot in enumerate(pinned):
             self._swap(slot, to)
 
+    def _write(self, slot: int, adapter: HostAdapter) -> None:
+        for to, source in zip(_tensors(self.stacks), _tensors(adapter.layout.stacks(adapter.flat)), strict=True):
+            to[slot].copy_(source[0])
+
     def _hole(self, limit: int) -> int:
         """The first slot that nobody uses; one more is made if all are used."""
         for slot, holder in enumerate(self._holders):
@@ -110,19 +114,26 @@ class Bank:
 
     def _extend(self, limit: int) -> None:
         count = min(2 * len(self._holders), limit)
-        larger = self._memory.new_empty(count, self._layout.length)
-        larger[: len(self._holders)] = self._memory
-        self._memory, self.stacks = larger, self._layout.stacks(larger)
+        larger = self._layout.empty_stacks(count, self._device)
+        for to, source in zip(_tensors(larger), _tensors(self.stacks), strict=True):
+            to[: len(self._holders)] = source
+        self.stacks = larger
         self._holders += [None] * (count - len(self._holders))
 
     def _swap(self, one: int, other: int) -> None:
         if one == other:
             return
-        moved = self._memory[other].clone() if self._holders[other] is not None else None
-        self._memory[other] = self._memory[one]
-        if moved is not None:
-            self._memory[one] = moved
+        for tensor in _tensors(self.stacks):
+            moved = tensor[other].clone() if self._holders[other] is not None else None
+            tensor[other] = tensor[one]
+            if moved is not None:
+                tensor[one] = moved
         self._holders[one], self._holders[other] = self._holders[other], self._holders[one]
+
+
+def _tensors(stacks: Mapping[str, Stack]) -> Iterator[Tensor]:
+    """Every tensor of some stacks, in the order of their layout."""
+    return (tensor for stack in stacks.values() for tensor in stack.tensors)
 
 
 class Slots:
