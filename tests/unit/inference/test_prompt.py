@@ -58,7 +58,8 @@ def test_penalties_and_biases_out_of_range_are_named(wish: SamplingWish, field: 
     "name", ["temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"]
 )
 def test_what_is_no_number_is_named(name: str, value: float) -> None:
-    wish = SamplingWish(**{name: value})
+    change: dict[str, Any] = {name: value}
+    wish = SamplingWish(**change)
     with pytest.raises(DomainError) as caught:
         check_request(GenerationRequest("baseModels/b", prompt="x", sampling=wish))
     assert [violation.field for violation in caught.value.violations] == [f"sampling.{name}"]

@@ -86,7 +86,7 @@ def located(
 MERGED = byte_level(("a", "b"), ("Ġ", "a"), ("ã", "ģ"), ("b", "ã"))
 
 
-@given(st.text(alphabet="ab あ\ufffd😀", max_size=30), st.booleans())
+@given(st.text(alphabet="ab あ😀", max_size=30), st.booleans())
 def test_tokens_are_told_where_they_begin(text: str, merged: bool) -> None:
     tokenizer = MERGED if merged else BYTES
     ids = tokenizer.encode(text)
