@@ -1,4 +1,4 @@
-"""Several answers, logprobs and constraints by gRPC: over both engines, unary and streamed."""
+"""Several answers, logprobs and constraints by gRPC, unary and streamed."""
 
 import asyncio
 import json
