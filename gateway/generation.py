@@ -5,7 +5,9 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from gateway.mapping.generation import in_rest_terms
 from gateway.services import Services
+from services.common.errors import DomainError
 from tenon.inference.v1 import inference_pb2
 
 
@@ -31,7 +33,10 @@ class Head:
 
 async def generate(services: Services, request: inference_pb2.GenerateRequest) -> inference_pb2.GenerateResponse:
     """Ask for an answer as a whole."""
-    return await services.inference.Generate(request, timeout=services.settings.generate_seconds)
+    try:
+        return await services.inference.Generate(request, timeout=services.settings.generate_seconds)
+    except DomainError as error:
+        raise in_rest_terms(error) from None
 
 
 async def stream(
@@ -42,5 +47,7 @@ async def stream(
     try:
         async for piece in call:
             yield piece
+    except DomainError as error:
+        raise in_rest_terms(error) from None
     finally:
         call.cancel()

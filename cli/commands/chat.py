@@ -1,5 +1,6 @@
 """``tenon chat``: talk to a base or an adapter."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import click
 from cli.client import Json, Suite, find_suite
 from cli.output import json_option, print_json
 from cli.versions import find_model
-from services.common.errors import DomainError
+from services.common.errors import DomainError, Reason
 
 
 @click.command()
@@ -18,6 +19,13 @@ from services.common.errors import DomainError
 @click.option("--base", "base_id", help="Refuse unless MODEL was trained on this base.")
 @click.option("--max-tokens", type=int, help="Longest answer.")
 @click.option("--temperature", type=float, help="0 picks the likeliest token.")
+@click.option("--seed", type=int, help="Makes picks repeatable.")
+@click.option(
+    "--json-schema",
+    "schema",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Answers are JSON that the schema in this file allows.",
+)
 @json_option
 @click.pass_obj
 def chat(
@@ -26,11 +34,16 @@ def chat(
     model: str,
     message: str | None,
     system: str | None,
+    schema: Path | None,
     as_json: bool,
     **options: float | str | None,
 ) -> None:
     """Talk to MODEL: a base, an adapter, adapter:alias, or adapter@version with 8 digits of the version or more."""
-    request = {{"base_id": "base_model"}.get(key, key): value for key, value in options.items() if value is not None}
+    request: Json = {
+        {"base_id": "base_model"}.get(key, key): value for key, value in options.items() if value is not None
+    }
+    if schema is not None:
+        request["response_format"] = _format(schema)
     messages = [{"role": "system", "content": system}] if system else []
     with Suite(find_suite(data_dir)) as suite:
         request["model"] = find_model(suite, model)
@@ -42,6 +55,19 @@ def chat(
             print_json(suite.post("/v1/chat/completions", {**request, "messages": messages}))
         else:
             _answer(suite, request, messages)
+
+
+def _format(file: Path) -> Json:
+    """The response format of a schema in a file.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT.
+    """
+    try:
+        schema = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DomainError(Reason.INVALID_ARGUMENT, f"{file} is not a JSON schema: {error}.") from None
+    return {"type": "json_schema", "json_schema": {"name": file.stem, "schema": schema}}
 
 
 def _converse(suite: Suite, request: Json, messages: list[Json]) -> None:

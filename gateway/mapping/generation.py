@@ -1,12 +1,19 @@
 """Requests for answers, and what comes back."""
 
+import json
 from types import MappingProxyType
 from typing import Final
 
 from gateway.names import ModelName, base_model_name, last_part, public_version
 from gateway.schemas.adapters import Provenance
 from gateway.schemas.answers import FinishReason, Identity, Usage
-from gateway.schemas.generation import ChatRequest, CompletionRequest, Generation, Message, TextPart
+from gateway.schemas.generation import (
+    ChatRequest,
+    CompletionRequest,
+    Generation,
+    Message,
+    TextPart,
+)
 from services.common.errors import DomainError, Reason, Violation
 from tenon.inference.v1 import inference_pb2
 
@@ -17,6 +24,14 @@ _PROVENANCE: Final[MappingProxyType[int, Provenance]] = MappingProxyType(
     {
         inference_pb2.ADAPTER_PROVENANCE_WITNESSED: "witnessed",
         inference_pb2.ADAPTER_PROVENANCE_DECLARED: "declared",
+    }
+)
+_FIELDS: Final = MappingProxyType(
+    {
+        "constraint.json_schema": "response_format.json_schema.schema",
+        "constraint.json_object": "response_format",
+        "constraint.regex": "regex",
+        "constraint.choice": "choice",
     }
 )
 # OpenAI's newer name; templates know the older one.
@@ -37,6 +52,8 @@ def chat_request(chat: ChatRequest, model: ModelName) -> inference_pb2.GenerateR
             violations=[Violation("max_completion_tokens", text)],
         )
     request = _generation(chat, model, chat.max_tokens or chat.max_completion_tokens)
+    if chat.logprobs:
+        request.logprobs = chat.top_logprobs or 0
     request.conversation.messages.extend(_message(message) for message in chat.messages)
     return request
 
@@ -48,8 +65,21 @@ def completion_request(completion: CompletionRequest, model: ModelName) -> infer
         DomainError: INVALID_ARGUMENT.
     """
     request = _generation(completion, model, completion.max_tokens)
+    if completion.logprobs is not None:
+        request.logprobs = completion.logprobs
     request.prompt.parts.add(text=completion.prompt)
     return request
+
+
+def in_rest_terms(error: DomainError) -> DomainError:
+    """An error of inference with the names that fields have here."""
+    violations = [
+        Violation(_FIELDS.get(violation.field, violation.field.removeprefix("sampling.")), violation.description)
+        for violation in error.violations
+    ]
+    return DomainError(
+        error.reason, error.message, error.metadata, violations=violations, retry_after=error.retry_after
+    )
 
 
 def expected_base(base_model: str | None) -> str:
@@ -90,11 +120,44 @@ def _generation(body: Generation, model: ModelName, max_tokens: int | None) -> i
         model=str(model),
         base_model=expected_base(body.base_model),
         sampling=inference_pb2.SamplingParameters(
-            temperature=body.temperature, top_p=body.top_p, top_k=body.top_k, seed=body.seed
+            temperature=body.temperature,
+            top_p=body.top_p,
+            top_k=body.top_k,
+            seed=body.seed,
+            min_p=body.min_p,
+            repetition_penalty=body.repetition_penalty,
+            presence_penalty=body.presence_penalty,
+            frequency_penalty=body.frequency_penalty,
+            logit_bias=body.logit_bias,
         ),
         max_tokens=max_tokens or 0,
         stop=body.stop,
+        n=body.n or 0,
+        constraint=_constraint(body),
     )
+
+
+def _constraint(body: Generation) -> inference_pb2.Constraint | None:
+    """What the answer must look like, of the three places where it can be said.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT where more than one says it.
+    """
+    said: dict[str, inference_pb2.Constraint] = {}
+    shape = body.response_format
+    if shape is not None and shape.json_schema is not None:
+        said["response_format"] = inference_pb2.Constraint(json_schema=json.dumps(shape.json_schema.schema_))
+    elif shape is not None and shape.type == "json_object":
+        said["response_format"] = inference_pb2.Constraint(json_object={})
+    if body.regex is not None:
+        said["regex"] = inference_pb2.Constraint(regex=body.regex)
+    if body.choice is not None:
+        said["choice"] = inference_pb2.Constraint(choice={"texts": body.choice})
+    if len(said) > 1:
+        *others, last = said
+        text = f"cannot be held together with {' and '.join(others)}; send one of them"
+        raise DomainError(Reason.INVALID_ARGUMENT, f"{last}: {text}.", violations=[Violation(last, text)])
+    return next(iter(said.values()), None)
 
 
 def _message(message: Message) -> inference_pb2.ChatMessage:

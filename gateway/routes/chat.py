@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from gateway.generation import Head, generate, stream
 from gateway.mapping.generation import chat_request, finish_reason, identity, usage
+from gateway.mapping.logprobs import chat_logprobs
 from gateway.names import resolve_model
 from gateway.schemas.answers import AnswerMessage, ChatChoice, ChatCompletion, ChatCompletionChunk, ChunkChoice, Delta
 from gateway.schemas.answers import Identity as Answerer
@@ -26,14 +27,20 @@ async def create_chat_completion(body: ChatRequest, services: ServicesOf) -> Cha
     if body.stream:
         pieces = await started(stream(services, request))
         with_usage = body.stream_options is not None and body.stream_options.include_usage
-        return event_stream(_events(head, pieces, with_usage=with_usage))
+        return event_stream(_events(head, request, pieces, with_usage=with_usage))
     answer = await generate(services, request)
     return ChatCompletion(
         id=head.id,
         created=head.created,
         model=head.model,
         choices=[
-            ChatChoice(message=AnswerMessage(content=answer.text), finish_reason=finish_reason(answer.finish_reason))
+            ChatChoice(
+                index=choice.index,
+                message=AnswerMessage(content=choice.text),
+                logprobs=chat_logprobs(request, choice.logprobs),
+                finish_reason=finish_reason(choice.finish_reason),
+            )
+            for choice in answer.choices
         ],
         usage=usage(answer.usage),
         tenon=identity(answer.identity),
@@ -41,19 +48,27 @@ async def create_chat_completion(body: ChatRequest, services: ServicesOf) -> Cha
 
 
 async def _events(
-    head: Head, pieces: AsyncIterator[inference_pb2.StreamGenerateResponse], *, with_usage: bool
+    head: Head,
+    request: inference_pb2.GenerateRequest,
+    pieces: AsyncIterator[inference_pb2.StreamGenerateResponse],
+    *,
+    with_usage: bool,
 ) -> AsyncIterator[str]:
     chunks: _Chunks | None = None
     async for piece in pieces:
         if chunks is None:
             chunks = _Chunks(head, identity(piece.identity))
-            yield chunks.write(ChunkChoice(delta=Delta(role="assistant", content="")))
-        if piece.text:
-            yield chunks.write(ChunkChoice(delta=Delta(content=piece.text)))
+            for index in range(max(request.n, 1)):
+                yield chunks.write(ChunkChoice(index=index, delta=Delta(role="assistant", content="")))
+        index = piece.choice_index
+        if piece.text or piece.logprobs:
+            logprobs = chat_logprobs(request, piece.logprobs) if piece.logprobs else None
+            yield chunks.write(ChunkChoice(index=index, delta=Delta(content=piece.text), logprobs=logprobs))
         if piece.finish_reason:
-            yield chunks.write(ChunkChoice(delta=Delta(), finish_reason=finish_reason(piece.finish_reason)))
-            if with_usage:
-                yield chunks.write_usage(piece.usage)
+            reason = finish_reason(piece.finish_reason)
+            yield chunks.write(ChunkChoice(index=index, delta=Delta(), finish_reason=reason))
+        if with_usage and piece.HasField("usage"):
+            yield chunks.write_usage(piece.usage)
     yield DONE
 
 

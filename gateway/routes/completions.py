@@ -7,8 +7,9 @@ from fastapi.responses import StreamingResponse
 
 from gateway.generation import Head, generate, stream
 from gateway.mapping.generation import completion_request, finish_reason, identity, usage
+from gateway.mapping.logprobs import completion_logprobs
 from gateway.names import resolve_model
-from gateway.schemas.answers import Completion, CompletionChoice, FinishReason, Identity, Usage
+from gateway.schemas.answers import Completion, CompletionChoice, Identity, Usage
 from gateway.schemas.generation import CompletionRequest
 from gateway.services import ServicesOf
 from gateway.sse import DONE, event, event_stream, started
@@ -25,27 +26,40 @@ async def create_completion(body: CompletionRequest, services: ServicesOf) -> Co
     if body.stream:
         pieces = await started(stream(services, request))
         with_usage = body.stream_options is not None and body.stream_options.include_usage
-        return event_stream(_events(head, pieces, with_usage=with_usage))
+        return event_stream(_events(head, request, pieces, with_usage=with_usage))
     answer = await generate(services, request)
-    reason = finish_reason(answer.finish_reason)
-    return _completion(head, identity(answer.identity), [_choice(answer.text, reason)], usage(answer.usage))
+    choices = [
+        CompletionChoice(
+            index=choice.index,
+            text=choice.text,
+            logprobs=completion_logprobs(request, choice.logprobs),
+            finish_reason=finish_reason(choice.finish_reason),
+        )
+        for choice in answer.choices
+    ]
+    return _completion(head, identity(answer.identity), choices, usage(answer.usage))
 
 
 async def _events(
-    head: Head, pieces: AsyncIterator[inference_pb2.StreamGenerateResponse], *, with_usage: bool
+    head: Head,
+    request: inference_pb2.GenerateRequest,
+    pieces: AsyncIterator[inference_pb2.StreamGenerateResponse],
+    *,
+    with_usage: bool,
 ) -> AsyncIterator[str]:
     answerer: Identity | None = None
     async for piece in pieces:
         answerer = answerer or identity(piece.identity)
-        reason = finish_reason(piece.finish_reason) if piece.finish_reason else None
-        yield event(_completion(head, answerer, [_choice(piece.text, reason)]).model_dump())
-        if reason and with_usage:
+        choice = CompletionChoice(
+            index=piece.choice_index,
+            text=piece.text,
+            logprobs=completion_logprobs(request, piece.logprobs) if piece.logprobs else None,
+            finish_reason=finish_reason(piece.finish_reason) if piece.finish_reason else None,
+        )
+        yield event(_completion(head, answerer, [choice]).model_dump())
+        if with_usage and piece.HasField("usage"):
             yield event(_completion(head, answerer, [], usage(piece.usage)).model_dump())
     yield DONE
-
-
-def _choice(text: str, reason: FinishReason | None) -> CompletionChoice:
-    return CompletionChoice(text=text, finish_reason=reason)
 
 
 def _completion(

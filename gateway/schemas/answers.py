@@ -29,6 +29,36 @@ class Identity(Answered):
     )
 
 
+class TopLogprob(Answered):
+    """A token that was likely in a place of an answer, or the one that is there."""
+
+    token: str = Field(description="Its text; what is no whole character is shown as one that nobody can mistake.")
+    bytes: list[int] = Field(description="Its text in UTF-8.")
+    logprob: float
+
+
+class TokenLogprob(TopLogprob):
+    """A token of an answer."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(Answered):
+    """The tokens of an answer of a chat, or of a piece of it."""
+
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
+class CompletionLogprobs(Answered):
+    """The tokens of a continuation, or of a piece of it: lists of the same length."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]] | None = Field(description="Null where none were asked for.")
+    text_offset: list[int] = Field(description="Where each begins in the continuation, in characters.")
+
+
 class AnswerMessage(Answered):
     """What the model said."""
 
@@ -42,7 +72,7 @@ class ChatChoice(Answered):
 
     index: int = 0
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason
 
 
@@ -63,7 +93,7 @@ class CompletionChoice(Answered):
 
     index: int = 0
     text: str
-    logprobs: None = None
+    logprobs: CompletionLogprobs | None = None
     finish_reason: FinishReason | None
 
 
@@ -95,7 +125,7 @@ class ChunkChoice(Answered):
 
     index: int = 0
     delta: Delta
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason | None = None
 
 

@@ -1,13 +1,17 @@
 """Requests for answers: chat and plain completions. Fields are those of OpenAI's API unless they say otherwise."""
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.schemas.common import MAX_INT32, MAX_INT64, Accepted, Hint, Only
 
 MAX_STOPS = 16
+MAX_CHOICES = 16
+MAX_LOGPROBS = 20
+_TOKEN_ID = re.compile("[0-9]{1,9}")
 
 
 class TextPart(Accepted):
@@ -40,6 +44,17 @@ def _prompt(value: Any) -> Any:
     raise PydanticCustomError("prompt_type", "must be one text; several prompts and token ids are not supported")
 
 
+def _biases(value: Any) -> Any:
+    """JSON has texts for keys; they are token ids."""
+    if value is None:
+        return {}
+    if isinstance(value, dict) and all(isinstance(key, str) and _TOKEN_ID.fullmatch(key) for key in value):
+        return {int(key): bias for key, bias in value.items()}
+    raise PydanticCustomError("logit_bias", "must be an object that has token ids for keys, such as 50256")
+
+
+Bias = Annotated[float, Field(ge=-100, le=100)]
+
 Content = Annotated[list[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart] | None)]
 
 
@@ -64,6 +79,28 @@ class StreamOptions(Accepted):
     include_obfuscation: Annotated[Any, Only((False,))] = None
 
 
+class NamedSchema(Accepted):
+    """A JSON schema; name and description are for people."""
+
+    name: str = Field("", max_length=256)
+    description: str | None = None
+    schema_: dict[str, Any] | bool = Field(alias="schema")
+    strict: bool | None = Field(None, description="Answers follow the schema always, whatever is said here.")
+
+
+class ResponseFormat(Accepted):
+    """What the answer must look like: any text, any JSON object, or JSON that a schema allows."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+    @model_validator(mode="after")
+    def _as_the_type_says(self) -> Self:
+        if (self.type == "json_schema") is (self.json_schema is None):
+            raise PydanticCustomError("json_schema", "has json_schema where its type is json_schema, and nowhere else")
+        return self
+
+
 class Generation(Accepted):
     """What chat and plain completions have in common."""
 
@@ -74,7 +111,30 @@ class Generation(Accepted):
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=0, le=MAX_INT32, description="Tenon's own: the likeliest tokens; 0 means all.")
-    seed: int | None = Field(None, ge=-MAX_INT64, le=MAX_INT64)
+    min_p: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Tenon's own: only tokens at least this likely, as a share of the likeliest one's.",
+    )
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    repetition_penalty: float | None = Field(
+        None, gt=0, le=10, description="Tenon's own: above 1, tokens of prompt and answer become less likely."
+    )
+    logit_bias: Annotated[dict[int, Bias], BeforeValidator(_biases, json_schema_input_type=dict[str, float] | None)] = (
+        Field(default_factory=dict, max_length=1024)
+    )
+    seed: int | None = Field(
+        None, ge=-MAX_INT64, le=MAX_INT64, description="Answer i of several is drawn with seed + i."
+    )
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES, description="How many answers.")
+    regex: str | None = Field(
+        None, min_length=1, max_length=8192, description="Tenon's own: what the whole answer must match."
+    )
+    choice: list[str] | None = Field(
+        None, min_length=1, max_length=1024, description="Tenon's own: texts of which the answer is one."
+    )
     max_tokens: int | None = Field(
         None, ge=1, le=MAX_INT32, description="Left out: 512, cut to what the context leaves."
     )
@@ -83,10 +143,7 @@ class Generation(Accepted):
     ] = Field(default_factory=list)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[Any, Only((1,))] = None
-    frequency_penalty: Annotated[Any, Only((0,))] = None
-    presence_penalty: Annotated[Any, Only((0,))] = None
-    logit_bias: Annotated[Any, Only(({},))] = None
+    response_format: ResponseFormat | None = None
     user: Hint = None
 
 
@@ -101,14 +158,13 @@ class ChatRequest(Generation):
 
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_INT32, description="The newer name of max_tokens.")
-    logprobs: Annotated[Any, Only((False,))] = None
-    top_logprobs: Annotated[Any, Only((0,))] = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS, description="Needs logprobs.")
     tools: Annotated[Any, Only(([],))] = None
     tool_choice: Annotated[Any, Only(("none", "auto"))] = None
     parallel_tool_calls: Annotated[Any, Only((True, False))] = None
     functions: Annotated[Any, Only(([],))] = None
     function_call: Annotated[Any, Only(("none", "auto"))] = None
-    response_format: Annotated[Any, Only(({"type": "text"},))] = None
     modalities: Annotated[Any, Only((["text"],))] = None
     audio: Annotated[Any, Only()] = None
     prediction: Annotated[Any, Only()] = None
@@ -124,6 +180,13 @@ class ChatRequest(Generation):
     prompt_cache_retention: Hint = None
     safety_identifier: Hint = None
 
+    @field_validator("top_logprobs")
+    @classmethod
+    def _top_of_something(cls, value: int | None, told: ValidationInfo) -> int | None:
+        if value and not told.data.get("logprobs"):
+            raise PydanticCustomError("top_logprobs", "needs logprobs to be true")
+        return value
+
 
 class CompletionRequest(Generation):
     """A text to go on with, taken as it is."""
@@ -135,5 +198,5 @@ class CompletionRequest(Generation):
     prompt: Annotated[str, BeforeValidator(_prompt, json_schema_input_type=str | list[str])]
     best_of: Annotated[Any, Only((1,))] = None
     echo: Annotated[Any, Only((False,))] = None
-    logprobs: Annotated[Any, Only()] = None
+    logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS, description="Likeliest tokens told with each token.")
     suffix: Annotated[Any, Only(("",))] = None

@@ -17,6 +17,7 @@ from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, DigestCache, OpenBase, compare, open_base
 from services.inference.adapters import AdapterPool
 from services.inference.blocking import Blocking
+from services.inference.constraints.vocabulary import Vocabulary
 from services.inference.engine.protocol import Engine, EngineLoader
 from services.inference.metrics import InferenceMetrics
 from services.inference.model import RegisteredBase
@@ -33,6 +34,7 @@ class HostedBase:
         registered: as the registry knew it when it was loaded.
         engine: computes.
         text: tokenizer, template, stop tokens.
+        vocabulary: the tokenizer's tokens.
         adapters: attached to the engine.
         size_bytes: memory that it takes.
         load_time: when it was loaded.
@@ -41,6 +43,7 @@ class HostedBase:
     registered: RegisteredBase
     engine: Engine
     text: BaseText
+    vocabulary: Vocabulary
     adapters: AdapterPool
     size_bytes: int
     load_time: datetime
@@ -162,7 +165,8 @@ class BasePool:
         finally:
             self._reserved.pop(_key(base), None)
         pool = self._adapters(engine, base, fingerprint)
-        return HostedBase(base, engine, text, pool, engine.size_bytes, datetime.now(UTC))
+        vocabulary = Vocabulary(text.tokenizer, engine.vocabulary_size)
+        return HostedBase(base, engine, text, vocabulary, pool, engine.size_bytes, datetime.now(UTC))
 
     async def _reserve(self, base: RegisteredBase, fingerprint: BaseFingerprint) -> None:
         """Set memory aside, unloading idle bases, least recently used first.

@@ -7,14 +7,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.common.errors import DomainError, Reason, Violation
 from services.common.manifest import Provenance
+from services.inference.constraints import kinds
 from services.inference.engine.protocol import Batching, FinishReason
 from services.inference.model import (
     Answer,
+    Choice,
     GenerationRequest,
     LoadedModel,
     ModelIdentity,
     Piece,
     SamplingWish,
+    TokenLikelihood,
+    ToldToken,
     Usage,
 )
 from tenon.inference.v1 import inference_pb2 as pb
@@ -40,9 +44,8 @@ def generation_request(message: pb.GenerateRequest) -> GenerationRequest:
     """Read a request.
 
     Raises:
-        DomainError: INVALID_ARGUMENT for a content part of an unknown kind, and for what is not answered yet.
+        DomainError: INVALID_ARGUMENT for a content part of an unknown kind.
     """
-    _check_answered(message)
     kind = message.WhichOneof("input")
     return GenerationRequest(
         model=message.model,
@@ -56,17 +59,21 @@ def generation_request(message: pb.GenerateRequest) -> GenerationRequest:
         max_tokens=message.max_tokens,
         stop=tuple(message.stop),
         stop_token_ids=tuple(message.stop_token_ids),
+        n=message.n or 1,
+        logprobs=message.logprobs if message.HasField("logprobs") else None,
+        constraint=_constraint(message.constraint) if message.HasField("constraint") else None,
     )
 
 
 def generate_response(answer: Answer) -> pb.GenerateResponse:
-    """Make the message of a whole answer."""
+    """Make the message of whole answers."""
+    first = answer.choices[0]
     return pb.GenerateResponse(
-        text=answer.text,
-        finish_reason=_FINISH[answer.finish],
+        text=first.text,
+        finish_reason=_FINISH[first.finish],
         usage=_usage(answer.usage),
         identity=_identity(answer.identity),
-        choices=[pb.Choice(text=answer.text, finish_reason=_FINISH[answer.finish])],
+        choices=[_choice(index, choice) for index, choice in enumerate(answer.choices)],
     )
 
 
@@ -77,6 +84,8 @@ def stream_response(piece: Piece) -> pb.StreamGenerateResponse:
         finish_reason=_FINISH[piece.finish] if piece.finish else pb.FINISH_REASON_UNSPECIFIED,
         usage=_usage(piece.usage) if piece.usage else None,
         identity=_identity(piece.identity) if piece.identity else None,
+        choice_index=piece.index,
+        logprobs=map(_told, piece.tokens),
     )
 
 
@@ -106,18 +115,18 @@ def _text(parts: Iterable[pb.ContentPart], field: str) -> str:
     return "".join(texts)
 
 
-def _check_answered(message: pb.GenerateRequest) -> None:
-    """Refuse what the contract describes and this version does not do, instead of passing it over."""
-    asked = {
-        "n": message.n not in (0, 1),
-        "logprobs": message.HasField("logprobs"),
-        "constraint": message.HasField("constraint"),
-    }
-    faults = [
-        Violation(name, f"{name} is not answered by this version; leave it out.") for name in asked if asked[name]
-    ]
-    if faults:
-        raise DomainError(Reason.INVALID_ARGUMENT, " ".join(fault.description for fault in faults), violations=faults)
+def _constraint(message: pb.Constraint) -> kinds.Constraint:
+    match message.WhichOneof("kind"):
+        case "json_schema":
+            return kinds.JsonSchema(message.json_schema)
+        case "regex":
+            return kinds.Regex(message.regex)
+        case "choice":
+            return kinds.Choice(tuple(message.choice.texts))
+        case "json_object":
+            return kinds.JsonObject()
+        case _:
+            return kinds.Unsaid()
 
 
 def _sampling(message: pb.SamplingParameters) -> SamplingWish:
@@ -132,6 +141,20 @@ def _sampling(message: pb.SamplingParameters) -> SamplingWish:
         frequency_penalty=message.frequency_penalty if message.HasField("frequency_penalty") else None,
         logit_bias=dict(message.logit_bias),
     )
+
+
+def _choice(index: int, choice: Choice) -> pb.Choice:
+    return pb.Choice(
+        index=index, text=choice.text, finish_reason=_FINISH[choice.finish], logprobs=map(_told, choice.tokens)
+    )
+
+
+def _told(told: ToldToken) -> pb.TokenLogprob:
+    return pb.TokenLogprob(token=_likelihood(told.token), top=map(_likelihood, told.top), text_offset=told.offset)
+
+
+def _likelihood(likelihood: TokenLikelihood) -> pb.TokenLikelihood:
+    return pb.TokenLikelihood(token_id=likelihood.token_id, text=likelihood.text, logprob=likelihood.logprob)
 
 
 def _usage(usage: Usage) -> pb.Usage:

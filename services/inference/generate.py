@@ -1,15 +1,24 @@
 """The use case: a request comes in, the base and adapter it means answer it, piece by piece."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 
 from services.inference.bases import BasePool, HostedBase
-from services.inference.engine.protocol import EngineRequest, FinishReason, TokenEvent
+from services.inference.choices import ChoiceText, engine_requests, framed, interleaved, joined
+from services.inference.engine.protocol import EngineRequest
 from services.inference.loaded import describe_adapter, describe_base
-from services.inference.metrics import InferenceMetrics
-from services.inference.model import Answer, GenerationRequest, LoadedModel, ModelIdentity, Piece, Target, Usage
+from services.inference.metrics import InferenceMetrics, MeasuredRequest
+from services.inference.model import (
+    AdapterVersion,
+    Answer,
+    GenerationRequest,
+    LoadedModel,
+    ModelIdentity,
+    Piece,
+    Target,
+)
 from services.inference.prompt import check_request, engine_request
 from services.inference.resolve import Resolver
 from services.inference.stops import TextStream
@@ -36,29 +45,17 @@ class Generator:
             measured.resolved(target)
             async with AsyncExitStack() as leases:
                 hosted = await self._lease(target, leases)
-                asked = await asyncio.to_thread(
-                    engine_request,
-                    request,
-                    hosted.text,
-                    target.adapter,
-                    context=hosted.engine.context_length,
-                    vocabulary=hosted.engine.vocabulary_size,
-                )
-                measured.read(len(asked.token_ids))
-                stream = TextStream(hosted.text.tokenizer, request.stop)
-                events = measured.events(hosted.engine.generate(asked))
-                async with aclosing(_pieces(events, asked, stream, target)) as pieces:
+                asked = await asyncio.to_thread(_asked, request, hosted, target.adapter)
+                measured.read(len(asked[0].token_ids))
+                pieces = _pieces(request, asked, hosted, target.identity, measured)
+                async with aclosing(pieces):
                     async for piece in pieces:
                         yield piece
 
     async def answer(self, request: GenerationRequest) -> Answer:
         """Answer as a whole: exactly the pieces of ``stream``, joined."""
         async with aclosing(self.stream(request)) as stream:
-            pieces = [piece async for piece in stream]
-        first, last = pieces[0], pieces[-1]
-        if first.identity is None or last.finish is None or last.usage is None:
-            raise RuntimeError("a stream of pieces began or ended without what it must carry")
-        return Answer("".join(piece.text for piece in pieces), first.identity, last.finish, last.usage)
+            return joined([piece async for piece in stream])
 
     async def load(self, model: str, base_model: str) -> LoadedModel:
         """Load a model ahead of its first request."""
@@ -77,20 +74,29 @@ class Generator:
         return hosted
 
 
-async def _pieces(
-    events: AsyncGenerator[TokenEvent, None], asked: EngineRequest, stream: TextStream, target: Target
+def _asked(request: GenerationRequest, hosted: HostedBase, adapter: AdapterVersion | None) -> tuple[EngineRequest, ...]:
+    """What the engine is asked, once for each answer. Blocks for long prompts and constraints."""
+    engine = hosted.engine
+    asked = engine_request(
+        request, hosted.text, adapter, context=engine.context_length, vocabulary=engine.vocabulary_size
+    )
+    return engine_requests(request, asked, hosted.vocabulary)
+
+
+def _pieces(
+    request: GenerationRequest,
+    asked: Sequence[EngineRequest],
+    hosted: HostedBase,
+    identity: ModelIdentity,
+    measured: MeasuredRequest,
 ) -> AsyncGenerator[Piece, None]:
-    identity: ModelIdentity | None = target.identity
-    count = 0
-    async with aclosing(events):
-        async for event in events:
-            count += 1
-            text = "" if event.finish is FinishReason.STOP else stream.push(event.token_id)
-            finish = FinishReason.STOP if stream.stopped else event.finish
-            if finish is not None:
-                usage = Usage(len(asked.token_ids), count)
-                yield Piece(text + stream.finish(), identity, finish, usage)
-                return
-            if text or identity is not None:
-                yield Piece(text, identity)
-                identity = None
+    located = request.logprobs is not None
+    texts = [
+        ChoiceText(index, one, TextStream(hosted.text.tokenizer, request.stop, located=located), hosted.vocabulary)
+        for index, one in enumerate(asked)
+    ]
+    streams = [
+        text.pieces(measured.events(hosted.engine.generate(one))) for text, one in zip(texts, asked, strict=True)
+    ]
+    pieces = streams[0] if len(streams) == 1 else interleaved(streams)
+    return framed(pieces, texts, identity, len(asked[0].token_ids))

@@ -7,6 +7,7 @@ from datetime import datetime
 from services.common.identity import FingerprintSummary
 from services.common.manifest import AdapterManifest, Provenance
 from services.common.resource_names import AdapterVersionName
+from services.inference.constraints.kinds import Constraint
 from services.inference.engine.protocol import Batching, FinishReason
 
 
@@ -113,6 +114,9 @@ class GenerationRequest:
         max_tokens: most tokens to generate; 0 leaves it to the service.
         stop: texts before which the answer ends.
         stop_token_ids: tokens before which it ends, beside those of the model.
+        n: how many answers.
+        logprobs: how many of the likeliest tokens are told with each token; None tells no logprobs at all.
+        constraint: what each answer must look like, or None.
     """
 
     model: str
@@ -123,6 +127,9 @@ class GenerationRequest:
     max_tokens: int = 0
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    n: int = 1
+    logprobs: int | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,29 +141,71 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLikelihood:
+    """How likely a token was.
+
+    Attributes:
+        token_id: which one.
+        text: in UTF-8, maybe a part of a character; empty for an id without text.
+        logprob: natural logarithm of its probability, by the model alone.
+    """
+
+    token_id: int
+    text: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToldToken:
+    """A token of an answer, where logprobs were asked for.
+
+    Attributes:
+        token: it.
+        top: the likeliest tokens in its place, likeliest first.
+        offset: where its text begins in the answer, in code points.
+    """
+
+    token: TokenLikelihood
+    top: tuple[TokenLikelihood, ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of an answer.
+    """A piece of one of the answers to a request.
 
     Attributes:
         text: whole characters.
-        identity: in the first piece only.
-        finish: in the last piece only.
-        usage: in the last piece only.
+        identity: in the first piece of all only.
+        finish: in the last piece of each answer only.
+        usage: in the last piece of all only.
+        index: of the answer.
+        tokens: those that begin in this piece, where logprobs were asked for.
     """
 
     text: str
     identity: ModelIdentity | None = None
     finish: FinishReason | None = None
     usage: Usage | None = None
+    index: int = 0
+    tokens: tuple[ToldToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the answers to a request, whole."""
+
+    text: str
+    finish: FinishReason
+    tokens: tuple[ToldToken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer."""
+    """All answers to a request, by their index."""
 
-    text: str
+    choices: tuple[Choice, ...]
     identity: ModelIdentity
-    finish: FinishReason
     usage: Usage
 
 

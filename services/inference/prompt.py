@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from services.common.bases.text import BaseText, render_chat
 from services.common.errors import DomainError, Reason, Violation
+from services.inference.constraints.faults import constraint_faults
 from services.inference.engine.protocol import EngineRequest, Sampling
 from services.inference.model import AdapterVersion, GenerationRequest, SamplingWish
 
@@ -16,7 +17,8 @@ MAX_STOP_CHARACTERS: Final = 256
 MAX_STOP_TOKENS: Final = 64
 MAX_REPETITION_PENALTY: Final = 10.0
 MAX_BIASES: Final = 1024
-MAX_SEED: Final = 2**63 - 1
+MAX_CHOICES: Final = 16
+MAX_LOGPROBS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,13 @@ def check_request(request: GenerationRequest) -> None:
     Raises:
         DomainError: INVALID_ARGUMENT naming every field at fault.
     """
-    violations = [*_input_faults(request), *_sampling_faults(request.sampling), *_limit_faults(request)]
+    violations = [
+        *_input_faults(request),
+        *_sampling_faults(request.sampling),
+        *_limit_faults(request),
+        *_choice_faults(request),
+        *constraint_faults(request.constraint),
+    ]
     if violations:
         text = " ".join(violation.description for violation in violations)
         raise DomainError(Reason.INVALID_ARGUMENT, text, violations=violations)
@@ -112,6 +120,15 @@ def _limit_faults(request: GenerationRequest) -> list[Violation]:
     return faults
 
 
+def _choice_faults(request: GenerationRequest) -> list[Violation]:
+    faults = []
+    if not 1 <= request.n <= MAX_CHOICES:
+        faults.append(Violation("n", f"n is {request.n}; it goes from 1 to {MAX_CHOICES}, and 0 means 1."))
+    if request.logprobs is not None and not 0 <= request.logprobs <= MAX_LOGPROBS:
+        faults.append(Violation("logprobs", f"logprobs is {request.logprobs}; it goes from 0 to {MAX_LOGPROBS}."))
+    return faults
+
+
 def voice(text: BaseText, adapter: AdapterVersion | None) -> Voice:
     """The template and stop tokens that the adapter was trained with, else the base's."""
     template, stop = text.chat_template, text.stop_token_ids
@@ -144,7 +161,7 @@ def engine_request(
         adapter.name.version if adapter else None,
         _max_tokens(len(token_ids), request.max_tokens, context),
         speaks.stop_token_ids | frozenset(request.stop_token_ids),
-        sampling(request.sampling, text.generation_config),
+        replace(sampling(request.sampling, text.generation_config), logprobs=request.logprobs),
         project=adapter.name.project if adapter else "",
     )
 

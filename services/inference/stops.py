@@ -1,5 +1,6 @@
 """From tokens to text as it streams: cut at whole characters, and before any stop text."""
 
+from collections import deque
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerFast
@@ -8,22 +9,28 @@ _INCOMPLETE = "\ufffd"
 
 
 class TextStream:
-    """The text of one answer, piece by piece."""
+    """The text of one answer, piece by piece, and where its tokens begin in it."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, stop: Sequence[str]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, stop: Sequence[str], *, located: bool = False) -> None:
         """Start an empty answer.
 
         Args:
             tokenizer: of the base.
             stop: the answer ends before the one that is complete first; none is empty.
+            located: whether ``take`` will be asked where tokens begin.
         """
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
+        self._locating = located
         self._ids: list[int] = []
         self._start = 0
         self._read = 0
         self._held = ""
         self._stopped = False
+        self._decoded = 0
+        self._released = 0
+        self._offsets: deque[int] = deque()
+        self._complete = False
 
     @property
     def stopped(self) -> bool:
@@ -40,8 +47,22 @@ class TextStream:
         text = self._release(self._new_text(last=True))
         if self._stopped:
             return text
+        if self._locating:  # those without any text
+            self._offsets.extend([self._decoded] * (len(self._ids) - self._read))
+        self._complete = True
+        self._released += len(self._held)
         text, self._held = text + self._held, ""
         return text
+
+    def take(self) -> list[int]:
+        """Where the next tokens begin, in code points: those that begin in the text returned until now, each told once.
+
+        Tokens that begin at a stop text or behind it are never told.
+        """
+        taken = []
+        while self._offsets and (self._complete or self._offsets[0] < self._released):
+            taken.append(self._offsets.popleft())
+        return taken
 
     def _new_text(self, *, last: bool) -> str:
         # Decoded together with the tokens before: some tokenizers write a word's space only behind another word.
@@ -49,8 +70,21 @@ class TextStream:
         text = self._decode(self._ids[self._start :])
         if len(text) <= len(before) or (text.endswith(_INCOMPLETE) and not last):
             return ""
+        if self._locating:
+            self._locate(before, text)
+        self._decoded += len(text) - len(before)
         self._start, self._read = self._read, len(self._ids)
         return text[len(before) :]
+
+    def _locate(self, before: str, text: str) -> None:
+        """Note where tokens begin whose text has become certain; inside of a character is where the character begins."""
+        known = before
+        for end in range(self._read, len(self._ids)):
+            if end > self._read:
+                known = self._decode(self._ids[self._start : end])
+            # A part of a character is decoded to something else than what it becomes with its rest.
+            shared = _shared(known, text)
+            self._offsets.append(self._decoded + max(shared - len(before), 0))
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
@@ -62,10 +96,18 @@ class TextStream:
         found = [position for stop in self._stop if (position := text.find(stop)) >= 0]
         if found:
             self._stopped, self._held = True, ""
+            self._released += min(found)
             return text[: min(found)]
         keep = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - keep :]
+        self._released += len(text) - keep
         return text[: len(text) - keep]
+
+
+def _shared(one: str, other: str) -> int:
+    """Length of the longest text that both begin with."""
+    differing = (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(differing, min(len(one), len(other)))
 
 
 def _overlap(text: str, stop: str) -> int:

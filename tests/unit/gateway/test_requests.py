@@ -1,11 +1,13 @@
 """Requests for answers and jobs: what is accepted, what is refused, and what the services are told."""
 
+import json
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from gateway.mapping.generation import chat_request, completion_request
+from gateway.mapping.generation import in_rest_terms as answer_in_rest_terms
 from gateway.mapping.job_requests import JobIdentity, create_request, in_rest_terms
 from gateway.schemas.fine_tuning import CreateJob
 from gateway.schemas.generation import ChatRequest, CompletionRequest
@@ -26,10 +28,11 @@ NEUTRAL: dict[str, Any] = {
     "stream_options": None, "prompt_cache_key": "k", "safety_identifier": "s", "reasoning_effort": None,
 }  # fmt: skip
 UNSUPPORTED: dict[str, Any] = {
-    "n": 2, "frequency_penalty": 0.5, "presence_penalty": -1, "logit_bias": {"1": 2}, "logprobs": True,
-    "top_logprobs": 3, "tools": [{}], "tool_choice": "required", "functions": [{}], "modalities": ["audio"],
-    "response_format": {"type": "json_object"}, "store": True, "metadata": {"a": "b"}, "web_search_options": {},
+    "tools": [{}], "tool_choice": "required", "functions": [{}], "modalities": ["audio"], "store": True,
+    "metadata": {"a": "b"}, "web_search_options": {},
 }  # fmt: skip
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"b": {"type": "null"}, "a": {"const": "é"}}}
+FORMAT: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
 
 
 def faults(error: ValidationError) -> dict[str, str]:
@@ -55,6 +58,12 @@ def test_parameters_without_support_are_refused_by_name(name: str) -> None:
         ("top_p", 0), ("top_p", 1.5), ("top_k", -1), ("max_tokens", 0), ("max_tokens", 1.5), ("max_tokens", 2**31),
         ("seed", 2**63), ("stream", "yes"), ("model", None), ("messages", []), ("messages", "hi"), ("stop", ["x"] * 17),
         ("messages.0.role", "wizard"), ("messages.0.content", 5), ("whatever", 1),
+        ("n", 0), ("n", 17), ("n", 1.5), ("n", True), ("top_logprobs", 3), ("top_logprobs", 21), ("logprobs", 5),
+        ("frequency_penalty", 2.1), ("frequency_penalty", float("nan")), ("presence_penalty", -2.1), ("min_p", -0.1),
+        ("min_p", float("inf")), ("repetition_penalty", 0), ("repetition_penalty", 11), ("logit_bias", {"a": 1}),
+        ("logit_bias", {"-1": 1}), ("logit_bias", [1]), ("logit_bias", {str(i): 0 for i in range(1025)}),
+        ("response_format", {"type": "json_schema"}), ("response_format", {"type": "text", "json_schema": {"schema": {}}}),
+        ("response_format", "json"), ("regex", ""), ("regex", "a" * 8193), ("choice", []), ("choice", "a"),
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused_where_they_are(field: str, value: object) -> None:
@@ -93,6 +102,68 @@ def test_zero_is_a_temperature_and_not_its_absence() -> None:
     request = chat_request(ChatRequest.model_validate({**CHAT, "temperature": 0, "seed": 0}), NAME)
     assert request.sampling.HasField("temperature")
     assert request.sampling.HasField("seed")
+
+
+def test_a_bias_out_of_range_is_named_with_its_token() -> None:
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate({**CHAT, "logit_bias": {"5": 101, "6": float("nan"), "7": 1}})
+    assert list(faults(caught.value)) == ["logit_bias.5", "logit_bias.6"]
+
+
+def test_how_tokens_are_picked_reaches_inference() -> None:
+    said = {
+        "n": 3, "frequency_penalty": 0.5, "presence_penalty": -1, "min_p": 0.25, "repetition_penalty": 1.5,
+        "logit_bias": {"50": -100, "7": 2}, "logprobs": True, "top_logprobs": 4,
+    }  # fmt: skip
+    request = chat_request(ChatRequest.model_validate({**CHAT, **said}), NAME)
+    sampling = request.sampling
+    assert (request.n, request.logprobs, dict(sampling.logit_bias)) == (3, 4, {50: -100, 7: 2})
+    assert (sampling.frequency_penalty, sampling.presence_penalty) == (0.5, -1)
+    assert (sampling.min_p, sampling.repetition_penalty) == (0.25, 1.5)
+
+
+def test_logprobs_of_the_tokens_alone_are_not_their_absence() -> None:
+    chat = chat_request(ChatRequest.model_validate({**CHAT, "logprobs": True}), NAME)
+    plain = completion_request(CompletionRequest.model_validate({**COMPLETION, "logprobs": 0}), NAME)
+    for request in (chat, plain):
+        assert request.HasField("logprobs")
+        assert request.logprobs == 0
+    assert not chat_request(ChatRequest.model_validate({**CHAT, "logprobs": False}), NAME).HasField("logprobs")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({}, None),
+        ({"response_format": {"type": "text"}}, None),
+        ({"response_format": {"type": "json_object"}}, "json_object"),
+        ({"response_format": FORMAT}, "json_schema"),
+        ({"regex": "a+"}, "regex"),
+        ({"choice": ["a", "b"], "response_format": {"type": "text"}}, "choice"),
+    ],
+)
+def test_what_the_answer_must_look_like_reaches_inference(said: dict[str, Any], kind: str | None) -> None:
+    request = chat_request(ChatRequest.model_validate({**CHAT, **said}), NAME)
+    assert request.constraint.WhichOneof("kind") == kind
+    assert request.HasField("constraint") is (kind is not None)
+    if kind == "json_schema":  # with properties in their order, which answers keep
+        assert json.dumps(json.loads(request.constraint.json_schema)) == json.dumps(SCHEMA)
+
+
+def test_only_one_thing_can_say_what_the_answer_must_look_like() -> None:
+    with pytest.raises(DomainError) as caught:
+        chat_request(
+            ChatRequest.model_validate({**CHAT, "regex": "a", "choice": ["a"], "response_format": FORMAT}), NAME
+        )
+    assert caught.value.violations[0].field == "choice"
+    assert "response_format and regex" in caught.value.message
+
+
+def test_the_fields_of_inference_are_told_in_rests_words() -> None:
+    fields = ["constraint.json_schema", "constraint.choice", "sampling.logit_bias", "n"]
+    error = DomainError(Reason.INVALID_ARGUMENT, "No.", violations=[Violation(field, "no") for field in fields])
+    told = [violation.field for violation in answer_in_rest_terms(error).violations]
+    assert told == ["response_format.json_schema.schema", "choice", "logit_bias", "n"]
 
 
 def test_two_names_of_one_limit_must_agree() -> None:

@@ -1,10 +1,12 @@
 """What a request becomes before the engine sees it."""
 
 import math
+from typing import Any
 
 import pytest
 
 from services.common.errors import DomainError
+from services.inference.constraints.kinds import Choice, JsonSchema, Unsaid
 from services.inference.engine.protocol import Sampling
 from services.inference.model import GenerationRequest, SamplingWish
 from services.inference.prompt import check_request, sampling
@@ -48,6 +50,38 @@ def test_the_caller_decides_then_the_base_then_greedily(
 def test_penalties_and_biases_out_of_range_are_named(wish: SamplingWish, field: str) -> None:
     with pytest.raises(DomainError) as caught:
         check_request(GenerationRequest("baseModels/b", prompt="x", sampling=wish))
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -3.0])
+@pytest.mark.parametrize(
+    "name", ["temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"]
+)
+def test_what_is_no_number_is_named(name: str, value: float) -> None:
+    change: dict[str, Any] = {name: value}
+    wish = SamplingWish(**change)
+    with pytest.raises(DomainError) as caught:
+        check_request(GenerationRequest("baseModels/b", prompt="x", sampling=wish))
+    assert [violation.field for violation in caught.value.violations] == [f"sampling.{name}"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"n": -1}, "n"),
+        ({"n": 0}, "n"),
+        ({"n": 17}, "n"),
+        ({"logprobs": -1}, "logprobs"),
+        ({"logprobs": 21}, "logprobs"),
+        ({"constraint": Unsaid()}, "constraint"),
+        ({"constraint": JsonSchema("{")}, "constraint.json_schema"),
+        ({"constraint": Choice(("",))}, "constraint.choice"),
+    ],
+    ids=range(8),
+)
+def test_answers_logprobs_and_constraints_out_of_range_are_named(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(DomainError) as caught:
+        check_request(GenerationRequest("baseModels/b", prompt="x", **change))
     assert [violation.field for violation in caught.value.violations] == [field]
 
 

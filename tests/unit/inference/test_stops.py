@@ -5,21 +5,12 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import BPE, WordLevel
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from services.inference.stops import TextStream
-
-
-def byte_level() -> PreTrainedTokenizerFast:
-    """Tokens are bytes, so that a character is cut into several."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pipeline = Tokenizer(BPE(vocab={letter: index for index, letter in enumerate(letters)}, merges=[]))
-    pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    pipeline.decoder = decoders.ByteLevel()
-    pipeline.add_special_tokens(["<|end|>"])
-    return wrapped(pipeline)
+from tests.unit.inference.tokens import byte_level, vocabulary, wrapped
 
 
 def spaced() -> PreTrainedTokenizerFast:
@@ -27,11 +18,6 @@ def spaced() -> PreTrainedTokenizerFast:
     pipeline = Tokenizer(WordLevel({"▁mind": 0, "▁the": 1, "▁gap": 2, "s": 3}, unk_token="s"))
     pipeline.decoder = decoders.Metaspace()
     return wrapped(pipeline)
-
-
-def wrapped(pipeline: Tokenizer) -> PreTrainedTokenizerFast:
-    # transformers leaves it untyped
-    return PreTrainedTokenizerFast(tokenizer_object=pipeline, clean_up_tokenization_spaces=False)  # type: ignore[no-untyped-call]
 
 
 BYTES = byte_level()
@@ -83,3 +69,52 @@ def test_special_tokens_are_no_text() -> None:
 @pytest.mark.parametrize(("ids", "text"), [([0, 1, 2], "mind the gap"), ([2, 3, 2], "gaps gap")])
 def test_spaces_between_words_survive_the_cut(ids: list[int], text: str) -> None:
     assert "".join(pieces(spaced(), ids)) == text
+
+
+def located(
+    tokenizer: PreTrainedTokenizerFast, ids: Sequence[int], stop: Sequence[str] = ()
+) -> list[tuple[str, list[int]]]:
+    """Pieces, each with where its tokens begin in the answer."""
+    stream, found = TextStream(tokenizer, stop, located=True), []
+    for token in ids:
+        found.append((stream.push(token), stream.take()))
+        if stream.stopped:
+            break
+    return [*found, (stream.finish(), stream.take())]
+
+
+MERGED = byte_level(("a", "b"), ("Ġ", "a"), ("ã", "ģ"), ("b", "ã"))
+
+
+@given(st.text(alphabet="ab あ😀", max_size=30), st.booleans())
+def test_tokens_are_told_where_they_begin(text: str, merged: bool) -> None:
+    tokenizer = MERGED if merged else BYTES
+    ids = tokenizer.encode(text)
+    found = located(tokenizer, ids)
+    # A token begins in the character that its first byte belongs to.
+    lengths = [len(vocabulary(tokenizer).text(token)) for token in ids]
+    starts = [len(character.encode()) for character in text]
+    owners = [index for index, size in enumerate(starts) for _ in range(size)]
+    assert [offset for _, offsets in found for offset in offsets] == [
+        owners[sum(lengths[:at])] for at in range(len(ids))
+    ]
+
+
+@given(st.text(alphabet="abあ", max_size=30), st.lists(st.text(alphabet="abあ", min_size=1, max_size=4), max_size=3))
+def test_each_token_is_told_with_the_piece_it_begins_in_and_none_of_the_stop_text(text: str, stop: list[str]) -> None:
+    sent = 0
+    found = located(BYTES, BYTES.encode(text), stop)
+    for piece, offsets in found:
+        assert all(sent <= offset < sent + len(piece) for offset in offsets)
+        sent += len(piece)
+    answer = "".join(piece for piece, _ in found)
+    assert sum(len(offsets) for _, offsets in found) == len(answer.encode())
+
+
+def test_bytes_that_never_become_a_character_are_told_too() -> None:
+    found = located(BYTES, BYTES.encode("aあ")[:-1])
+    assert [offsets for _, offsets in found] == [[0], [], [], [1, 2]]
+
+
+def test_special_tokens_are_told_where_they_are() -> None:
+    assert [offset for _, offsets in located(BYTES, BYTES.encode("a<|end|>b")) for offset in offsets] == [0, 1, 1]
