@@ -56,10 +56,9 @@ class Contestant:
         for row, (prompt, adapter) in enumerate(zip(workload.prompts, workload.adapters, strict=True)):
             self._count += 1
             lora = None if adapter is None else self._requests[adapter]
-            name = self._engine.add_request(
-                str(self._count), {"prompt_token_ids": list(prompt)}, sampling, lora_request=lora
-            )
-            names[str(name or self._count)] = row
+            names[str(self._count)] = row
+            asked = {"prompt_token_ids": list(prompt)}
+            self._engine.add_request(str(self._count), asked, sampling, lora_request=lora)
         times: list[list[float]] = [[] for _ in names]
         tokens: list[list[int]] = [[] for _ in names]
         while self._engine.has_unfinished_requests():
