@@ -24,7 +24,7 @@ from typing import Final
 
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.serving_bench import throughput
+from benchmarks.serving_bench import footprint, latency, throughput
 from benchmarks.serving_bench.bench import TENON_ENVIRONMENT, VLLM_ENVIRONMENT, Bench, vllm_interpreter
 from benchmarks.serving_bench.fixtures import Fixtures
 from benchmarks.serving_bench.machine import describe_machine
@@ -36,6 +36,10 @@ Measurement = Callable[[Bench, Sequence[str]], None]
 
 GROUPS: Final[tuple[tuple[str, Measurement], ...]] = (
     ("ABCD", throughput.measure),
+    ("F", latency.measure_cold),
+    ("G", latency.measure_working_set),
+    ("H", latency.measure_stall),
+    ("I", footprint.measure),
     ("E", throughput.measure),
 )
 """Scenarios that share contestants, and how they are measured."""

@@ -2,17 +2,20 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file, save_file
+from peft import PeftModel
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from benchmarks.serving_bench.shapes import TARGETS, Shape
+from services.common.probe import Probe
+from tests.contract.inference.samples import PROBE, PROBE_PROMPT, quiet_peft
 from tests.support.tiny_bases import save_tokenizer
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -107,6 +110,29 @@ def _save_adapter(directory: Path, shape: Shape, rank: int, seed: int) -> None:
     save_file(tensors, directory / WEIGHTS, {"format": "pt"})
 
 
-def adapter_tensors(directory: Path) -> dict[str, torch.Tensor]:
-    """Tensors of an adapter by name."""
-    return dict(load_file(directory / WEIGHTS))
+def record_probes(base: Path, adapters: Sequence[Path]) -> None:
+    """Note beside each adapter what it answers, as PEFT computes it, for manifests; what is noted stays."""
+    missing = [directory for directory in adapters if not (directory / PROBE).exists()]
+    if not missing:
+        return
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with quiet_peft():
+        first = missing[0]
+        model = PeftModel.from_pretrained(model, str(first), adapter_name=first.name).eval()
+        for directory in missing[1:]:
+            model.load_adapter(str(directory), adapter_name=directory.name)
+    for directory in missing:
+        model.set_adapter(directory.name)
+        unfinished = directory / f"{PROBE}.unfinished"
+        unfinished.write_text(json.dumps(_probe(model).to_json()))
+        unfinished.rename(directory / PROBE)
+
+
+@torch.inference_mode()
+def _probe(model: Any) -> Probe:
+    ids = torch.tensor([PROBE_PROMPT])
+    with model.disable_adapter():
+        base = model(input_ids=ids).logits[0, -1]
+    adapter = model(input_ids=ids).logits[0, -1]
+    tokens = sorted({*base.topk(8).indices.tolist(), *adapter.topk(8).indices.tolist()})
+    return Probe(PROBE_PROMPT, tuple(tokens), tuple(base[tokens].tolist()), tuple(adapter[tokens].tolist()))

@@ -16,6 +16,15 @@ READY: Final = "ready"
 RUN: Final = "run"
 """The command that carries a ``Workload`` and is answered by an ``Outcome``."""
 
+COLD: Final = "cold"
+"""The service's: how long the first token of an adapter takes."""
+
+LOOP: Final = "loop"
+"""The service's: what clients meet who ask again and again."""
+
+STALL: Final = "stall"
+"""The engine's: how far apart tokens are while a long prompt is read, and while none is."""
+
 Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
