@@ -28,7 +28,7 @@ from services.inference.__main__ import inference
 from services.inference.model import AdapterVersion, RegisteredBase
 from services.inference.settings import InferenceSettings
 from tenon.inference.v1 import inference_pb2 as pb
-from tenon.inference.v1.inference_pb2_grpc import InferenceServiceAsyncStub, InferenceServiceStub
+from tenon.inference.v1 import inference_pb2_grpc
 from tests.contract.inference.samples import manifest_of, store_files
 from tests.support.keys import signed, trusted_key_file
 
@@ -90,7 +90,9 @@ class Contestant:
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         record_probes(base, adapters)
-        self._client: InferenceServiceAsyncStub = self._runner.run(self._start(base, directory, slots, adapters))
+        self._client: inference_pb2_grpc.InferenceServiceAsyncStub = self._runner.run(
+            self._start(base, directory, slots, adapters)
+        )
 
     def describe(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         """What it computes with."""
@@ -106,7 +108,7 @@ class Contestant:
 
     async def _start(
         self, base: Path, directory: Path, slots: int, adapters: Sequence[Path]
-    ) -> InferenceServiceAsyncStub:
+    ) -> "inference_pb2_grpc.InferenceServiceAsyncStub":  # it is in the stubs alone
         (directory / "cache").mkdir()
         store = FileSystemStore.open(directory / "artifacts")
         registry = registry_of(base, adapters, store)
@@ -123,7 +125,7 @@ class Contestant:
         service = await self._stack.enter_async_context(inference(settings, registry, store))
         server = await self._stack.enter_async_context(running_server(settings, [service], {}))
         channel = await self._stack.enter_async_context(open_channel(server.address))
-        client: InferenceServiceAsyncStub = InferenceServiceStub(channel)
+        client: inference_pb2_grpc.InferenceServiceAsyncStub = inference_pb2_grpc.InferenceServiceStub(channel)
         for adapter in adapters:  # each is on the disk and in memory from now on
             await client.LoadModel(pb.LoadModelRequest(model=_adapter(adapter.name)))
         return client
