@@ -83,8 +83,9 @@ class Bench:
             python=self.vllm_python if vllm and self.vllm_python else sys.executable,
             environment=VLLM_ENVIRONMENT if vllm else TENON_ENVIRONMENT if kind != "peft" else {},
         )
+        stack.enter_context(contestant)
         self.findings.contestants[name] = contestant.description
-        return stack.enter_context(contestant)
+        return contestant
 
     def say(self, text: str) -> None:
         """Tell whoever waits."""

@@ -9,6 +9,8 @@ from benchmarks.serving_bench.results import Findings, Result, rounded
 
 MARKS: Final = {True: "met", False: "MISSED", None: "–"}
 WIDTH: Final = 160
+THROUGHPUT: Final = "ABCDE"
+"""Scenarios whose figures have a table of their own."""
 
 
 def as_json(machine: dict[str, Any], setup: dict[str, Any], findings: Findings) -> dict[str, Any]:
@@ -31,7 +33,12 @@ def print_tables(machine: dict[str, Any], setup: dict[str, Any], findings: Findi
     for facts in (machine, setup):
         console.print(", ".join(f"{name} {value}" for name, value in facts.items()), highlight=False, markup=False)
     console.print(_targets(findings.results))
-    console.print(_throughput(findings))
+    for result in findings.results:
+        if result.raw and result.scenario not in THROUGHPUT:
+            made_of = ", ".join(f"{name} {rounded(value):g}" for name, value in result.raw.items())
+            console.print(f"{result.scenario}: {made_of}", highlight=False, markup=False)
+    if findings.throughput:
+        console.print(_throughput(findings))
     for note in findings.notes:
         console.print(note, highlight=False, markup=False)
     judged = [result for result in findings.results if result.met is not None]

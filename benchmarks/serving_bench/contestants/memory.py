@@ -1,6 +1,6 @@
 """Loads a base with this project's engine and says what memory that took: in a process that does nothing else.
 
-python -m benchmarks.serving_bench.contestants.memory BASE
+python -m benchmarks.serving_bench.contestants.memory BASE KV_BYTES
 """
 
 import argparse
@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +22,9 @@ _RESET_PEAK: Final = "5"
 """What /proc/self/clear_refs takes for VmHWM."""
 
 
-def measure(base: Path) -> Mapping[str, Any]:
-    """Load the base; bytes before, after, and at the most."""
-    options = options_for()
+def measure(base: Path, kv_bytes: int) -> Mapping[str, Any]:
+    """Load the base; bytes that it takes afterwards, and at the most."""
+    options = replace(options_for(), kv_bytes=kv_bytes)
     before = memory()
     Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
     with highest_anonymous() as anonymous:
@@ -81,10 +82,11 @@ def main() -> None:
     """Load and answer."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("base", type=Path)
-    base = parser.parse_args().base
+    parser.add_argument("kv_bytes", type=int)
+    arguments = parser.parse_args()
     wire = Wire()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    wire.serve({READY: lambda _: measure(base)})
+    wire.serve({READY: lambda _: measure(arguments.base, arguments.kv_bytes)})
 
 
 if __name__ == "__main__":
