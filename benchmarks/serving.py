@@ -10,7 +10,8 @@ E  the 494M base against vLLM
 
 Everything is measured in the same run with the same weights, prompts, adapters and float32. Every contestant is a process of
 its own that stands still while another is measured; each is measured once in every repeat, in an order that turns, and a
-figure is the median of the ratios within the repeats. Targets that are missed are marked; they do not change the exit code.
+figure is the median of the ratios within the repeats. Targets that are missed are marked; they do not change the exit code, which is 1
+where something could not be measured.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from benchmarks.serving_bench import footprint, latency, throughput
 from benchmarks.serving_bench.bench import TENON_ENVIRONMENT, VLLM_ENVIRONMENT, Bench, vllm_interpreter
 from benchmarks.serving_bench.fixtures import Fixtures
 from benchmarks.serving_bench.machine import describe_machine
+from benchmarks.serving_bench.processes import ContestantError
 from benchmarks.serving_bench.report import as_json, print_tables
 from benchmarks.serving_bench.results import Findings
 from benchmarks.serving_bench.shapes import LARGE, SMALL
@@ -52,7 +54,7 @@ def main() -> None:
     options = _parser().parse_args()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # contexts are left, so that contestants end
-    findings = Findings()
+    findings, complete = Findings(), True
     try:
         with tempfile.TemporaryDirectory() as logs:
             python = vllm_interpreter(options.vllm_python, findings)
@@ -60,7 +62,7 @@ def main() -> None:
             for letters, measurement in GROUPS:
                 wanted = [letter for letter in letters if letter in _wanted(options)]
                 if wanted:
-                    measurement(bench, wanted)
+                    complete &= _measured(bench, measurement, wanted)
     except KeyboardInterrupt:
         sys.exit(130)
     machine, setup = describe_machine(), _setup(options)
@@ -68,6 +70,18 @@ def main() -> None:
         print(json.dumps(as_json(machine, setup, findings), indent=2, ensure_ascii=False))
     else:
         print_tables(machine, setup, findings)
+    sys.exit(0 if complete else 1)
+
+
+def _measured(bench: Bench, measurement: Measurement, letters: Sequence[str]) -> bool:
+    """Measure; a contestant that ends spoils its scenarios and no others."""
+    try:
+        measurement(bench, letters)
+    except ContestantError as error:
+        bench.findings.notes.append(f"{', '.join(letters)} could not be measured: {error}")
+        bench.say(bench.findings.notes[-1])
+        return False
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:
