@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +70,10 @@ class Bench:
         self.say(f"loading {name}")
         base = self.fixtures.base(spec.shape)
         adapters = self.fixtures.adapters(spec.shape, count=spec.adapters, rank=8)
-        arguments = (f"{PACKAGE}.{spec.module}", base, *adapters.values())
+        arguments: list[str | Path] = [f"{PACKAGE}.{spec.module}", base, *adapters.values()]
         return self.start_program(name, spec.module, arguments, stack)
 
-    def start_program(self, name: str, kind: str, arguments: tuple[str | Path, ...], stack: ExitStack) -> Contestant:
+    def start_program(self, name: str, kind: str, arguments: Sequence[str | Path], stack: ExitStack) -> Contestant:
         """Start a contestant's program with these arguments."""
         vllm = kind == "vllm"
         contestant = Contestant(

@@ -4,6 +4,7 @@ import random
 import statistics
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.serving_bench.bench import PACKAGE, Bench
@@ -130,7 +131,8 @@ def _service(bench: Bench, name: str, stack: ExitStack, *, slots: int, count: in
     adapters = bench.fixtures.adapters(SMALL, count=count, rank=rank)
     directory = bench.logs / name
     directory.mkdir()
-    arguments = (f"{PACKAGE}.service", bench.fixtures.base(SMALL), directory, str(slots), *adapters.values())
+    base = bench.fixtures.base(SMALL)
+    arguments: list[str | Path] = [f"{PACKAGE}.service", base, directory, str(slots), *adapters.values()]
     return bench.start_program(name, "service", arguments, stack)
 
 

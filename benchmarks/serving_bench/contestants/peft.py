@@ -28,7 +28,7 @@ class Contestant:
 
     def __init__(self, base: Path, adapters: Sequence[Path]) -> None:
         """Load everything."""
-        self._model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+        self._model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         self._adapted = bool(adapters)
         if adapters:
             with quiet_peft():

@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,8 +166,7 @@ class Contestant:
     async def _answer(self, request: pb.GenerateRequest) -> tuple[float, int]:
         started = time.perf_counter()
         first, tokens = 0.0, 0
-        stream: AsyncIterator[pb.StreamGenerateResponse] = self._client.StreamGenerate(request)
-        async for message in stream:
+        async for message in self._client.StreamGenerate(request):
             first = first or time.perf_counter() - started
             tokens = message.usage.completion_tokens
         return first, tokens

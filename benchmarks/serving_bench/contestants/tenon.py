@@ -119,7 +119,8 @@ async def _grown(times: Sequence[Sequence[float]]) -> None:
 
 def _gaps(times: Sequence[Sequence[float]], windows: Sequence[tuple[float, float]]) -> Mapping[str, Any]:
     """Times between tokens: of those that came while a prompt was read, and of the others, first steps left out."""
-    during, without = [], []
+    during: list[float] = []
+    without: list[float] = []
     for row in times:
         for before, after in pairwise(row[STEADY_TOKENS // 2 :]):
             inside = any(began < after and before < ended for began, ended in windows)
