@@ -1,6 +1,5 @@
 """Makes the engine that suits a model: batched where its rows compute together, else one request at a time."""
 
-import asyncio
 from dataclasses import dataclass
 
 import structlog
@@ -17,6 +16,7 @@ from services.inference.engine.batched.slots import Slots
 from services.inference.engine.formats import AUTO, choose_dtype
 from services.inference.engine.protocol import Engine, EngineObserver
 from services.inference.engine.sequential.engine import SequentialEngine
+from services.inference.engine.threads import EngineThread, in_own_thread
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -50,6 +50,7 @@ class AutoEngineLoader:
     def __init__(self, options: EngineOptions) -> None:
         """Take what all engines share."""
         self._options = options
+        self._thread = EngineThread()
 
     def estimate(self, fingerprint: BaseFingerprint) -> int:
         """See ``EngineLoader``; a small base needs less than its budgets."""
@@ -58,7 +59,7 @@ class AutoEngineLoader:
 
     async def load(self, opened: OpenBase, fingerprint: BaseFingerprint, observer: EngineObserver) -> Engine:
         """See ``EngineLoader``."""
-        return await asyncio.to_thread(self._load, opened, fingerprint, observer)
+        return await in_own_thread(self._load, opened, fingerprint, observer)
 
     def _dtype(self, fingerprint: BaseFingerprint) -> torch.dtype:
         return choose_dtype(fingerprint, self._options.device, self._options.dtype)
@@ -95,6 +96,7 @@ class AutoEngineLoader:
         return BatchedEngine(
             model,
             EngineRoom(memory, prefixes, slots, observer),
+            self._thread,
             context_length=context,
             vocabulary_size=vocabulary,
             size_bytes=model.size_bytes + memory.size_bytes + prefixes.size_bytes,

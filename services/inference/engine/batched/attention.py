@@ -186,8 +186,8 @@ class BatchedAttention:
             sinks=options.get("s_aux"),
         )
         layer = int(module.layer_idx)  # type: ignore[arg-type]
-        seen = self.attend(layer, *(x[0].transpose(0, 1) for x in (query, key, value)), how)
-        return seen.unsqueeze(0), None
+        query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
+        return self.attend(layer, query, key, value, how).unsqueeze(0), None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, how: AttentionOptions) -> Tensor:
         """Attend in the step that is planned, or within one prompt from its beginning where none is.

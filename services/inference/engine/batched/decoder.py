@@ -9,7 +9,6 @@ from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 from transformers.models.mistral.modeling_mistral import MistralForCausalLM
@@ -146,7 +145,7 @@ class _Norm:
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._weight: Tensor = module.weight  # type: ignore[assignment]
-        self._eps: float = module.variance_epsilon  # type: ignore[assignment]
+        self._eps = torch.tensor(float(module.variance_epsilon), device=self._weight.device)  # type: ignore[arg-type]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Norm the last dimension."""
@@ -154,12 +153,13 @@ class _Norm:
             normed: Tensor = self._module(x)
             return normed
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return (x * length.square_().div_(x.shape[-1]).add_(self._eps).rsqrt_()).mul_(self._weight)
+        scale = torch.addcmul(self._eps, length, length, value=1 / x.shape[-1]).rsqrt_()
+        return (x * scale).mul_(self._weight)
 
 
 def _turned(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn [tokens, heads, width] by the angles of its position: pairs are i and i + width / 2."""
-    pairs = heads.unflatten(-1, (2, -1))
+    pairs = heads.view(*heads.shape[:2], 2, -1)
     turned = pairs * cos.unsqueeze(1)
     if heads.dtype is torch.float32:
         turned[:, :, 0].addcmul_(pairs[:, :, 1], sin, value=-1)

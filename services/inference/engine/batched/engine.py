@@ -1,4 +1,4 @@
-"""The batched engine: requests of the event loop on one side, a thread that computes step after step on the other.
+"""The batched engine: requests of the event loop on one side, the thread that computes step after step on the other.
 
 A request's life: ``generate`` puts a row into the inbox; the thread hands it to the scheduler; the scheduler opens room for it and
 has its prompt computed, in chunks, beside everybody else's tokens; from then on each step gives it one token, which goes back to
@@ -37,11 +37,15 @@ from services.inference.engine.protocol import (
     TokenEvent,
 )
 from services.inference.engine.sampling import Picked, RowPicker, pick
+from services.inference.engine.threads import EngineThread, in_own_thread
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 SHORTEST_RETRY: Final = 0.5
 LONGEST_RETRY: Final = 30.0
+
+RECHECK: Final = 0.05
+"""Seconds after which rows that nothing can be computed for are looked at again."""
 
 
 @dataclass(eq=False, slots=True)
@@ -70,6 +74,7 @@ class BatchedEngine:
         self,
         model: BatchedModel,
         room: EngineRoom,
+        thread: EngineThread,
         *,
         context_length: int,
         vocabulary_size: int,
@@ -84,6 +89,7 @@ class BatchedEngine:
         Args:
             model: computes.
             room: its memory.
+            thread: in which it computes.
             context_length: most positions of prompt and answer.
             vocabulary_size: logits of a token.
             size_bytes: memory of weights, keys and values.
@@ -108,21 +114,23 @@ class BatchedEngine:
         self._tickets: set[_Ticket] = set()
         self._seconds = 1.0
         # Between both.
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
         self._inbox: deque[_Ticket] = deque()
         self._errands: deque[Callable[[], None]] = deque()
         self._closing = False
         # The thread's.
         self._of: dict[Row, _Ticket] = {}
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._thread.start()
+        self._ended = threading.Event()
+        self._thread = thread
+        thread.join(self)
 
     @property
     def compute(self) -> str:
         """See ``Engine``."""
         dtype = str(self._model.dtype).removeprefix("torch.")
         packed = f", {self._model.packed} matrices prepacked" if self._model.packed else ""
-        return f"{dtype}, {self._model.device.type}, up to {self._max_rows} requests together{packed}"
+        fused = ", fused layers" if self._model.fused else ""
+        return f"{dtype}, {self._model.device.type}, up to {self._max_rows} requests together{packed}{fused}"
 
     @property
     def batching(self) -> Batching:
@@ -161,7 +169,7 @@ class BatchedEngine:
 
     async def attach(self, adapter: AdapterWeights) -> Attached:
         """See ``Engine``."""
-        attaching = asyncio.ensure_future(asyncio.to_thread(self._attach, adapter))
+        attaching = asyncio.ensure_future(in_own_thread(self._attach, adapter))
         try:
             return await asyncio.shield(attaching)
         except asyncio.CancelledError:
@@ -192,8 +200,7 @@ class BatchedEngine:
         finally:
             ticket.row.abandoned = True
             self._tickets.discard(ticket)
-            with self._wake:  # what waits for memory need not wait for another step
-                self._wake.notify()
+            self._thread.wake()  # what waits for memory need not wait for another step
 
     async def next_token_logits(self, token_ids: Sequence[int], adapter: str | None) -> torch.Tensor:
         """See ``Engine``."""
@@ -205,12 +212,12 @@ class BatchedEngine:
 
     async def close(self) -> None:
         """See ``Engine``."""
-        with self._wake:
+        with self._lock:
             self._closing = True
-            self._wake.notify()
+        self._thread.wake()
         for ticket in list(self._tickets):
             ticket.events.put_nowait(DomainError(Reason.CANCELLED, "The base is being unloaded. Send it again."))
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._ended.wait)
         self._model.close()
 
     def _attach(self, adapter: AdapterWeights) -> Attached:
@@ -249,12 +256,12 @@ class BatchedEngine:
         )
         ticket = _Ticket(Row(request, time.monotonic(), adapter), asyncio.get_running_loop(), picker)
         self._tickets.add(ticket)
-        with self._wake:
+        with self._lock:
             if self._closing:
                 self._tickets.discard(ticket)
                 raise DomainError(Reason.CANCELLED, "The base is being unloaded. Send it again.")
             self._inbox.append(ticket)
-            self._wake.notify()
+        self._thread.wake()
         return ticket
 
     def _queue_full(self, waiting: int) -> DomainError:
@@ -267,29 +274,29 @@ class BatchedEngine:
 
     def _send(self, errand: Callable[[], None]) -> None:
         """Have something done in the engine's thread, before the next step."""
-        with self._wake:
+        with self._lock:
             self._errands.append(errand)
-            self._wake.notify()
+        self._thread.wake()
 
     # What follows runs in the engine's thread.
 
-    def _run(self) -> None:
-        going_on = True
-        while going_on:
-            try:
-                going_on = self._collect()
-                if going_on:
-                    self._advance()
-            except Exception:
-                # Nothing that is known of raises here; whatever it is, requests to come are not to wait for ever.
-                log.exception("a step failed outside of its computation")
-                self._fail(list(self._of), DomainError(Reason.INTERNAL, "The engine failed. Send it again."))
+    def turn(self) -> float | None:
+        """See ``Worker``."""
+        try:
+            if self._collect():
+                self._thread.leave(self)
+                self._ended.set()
+                return None
+            return self._advance() if self._of else None
+        except Exception:
+            # Nothing that is known of raises here; whatever it is, requests to come are not to wait for ever.
+            log.exception("a step failed outside of its computation")
+            self._fail(list(self._of), DomainError(Reason.INTERNAL, "The engine failed. Send it again."))
+            return 0
 
     def _collect(self) -> bool:
-        """Take what came in, waiting for something if there is nothing to do; False when it is time to end."""
-        with self._wake:
-            if not (self._of or self._inbox or self._errands or self._closing):
-                self._wake.wait()
+        """Take what came in; True when it is time to end."""
+        with self._lock:
             inbox, self._inbox = self._inbox, deque()
             errands, self._errands = self._errands, deque()
             closing = self._closing
@@ -298,20 +305,19 @@ class BatchedEngine:
             self._scheduler.submit(ticket.row)
         for errand in errands:
             errand()
-        return not closing
+        return closing
 
-    def _advance(self) -> None:
-        """Plan and compute one step."""
+    def _advance(self) -> float:
+        """Plan and compute one step; says how long to wait for the next."""
         for row in [row for row in self._of if row.abandoned]:
             self._end(row)
         try:
             pieces = self._scheduler.plan()
         except NoRoomError as error:
             self._fail([error.row], DomainError(Reason.OUT_OF_MEMORY, "There is no memory left for this request."))
-            return
-        if not pieces:
-            self._pause()
-            return
+            return 0
+        if not pieces:  # whoever waits does so for memory that is being given back
+            return RECHECK
         self._room.tidy()
         started = time.monotonic()
         try:
@@ -319,16 +325,11 @@ class BatchedEngine:
             picked = pick(logits, [self._of[row].picker for row in rows]) if rows else []
         except Exception as error:  # noqa: BLE001  # told to those whose step it was
             self._fail([piece.row for piece in pieces], computing_failure(error))
-            return
+            return 0
         self._scheduler.advance(pieces)
         self._deliver(rows, picked)
         self._observe(pieces, time.monotonic() - started)
-
-    def _pause(self) -> None:
-        """Nothing can be computed: whoever waits does so for memory that is being given back."""
-        with self._wake:
-            if self._of and not (self._inbox or self._errands or self._closing):
-                self._wake.wait(0.05)
+        return 0
 
     def _deliver(self, rows: Sequence[Row], picked: Sequence[Picked | DomainError]) -> None:
         """Append the tokens picked, end rows that are done, and tell everybody in one call."""

@@ -1,6 +1,6 @@
 """The modules of a model as the batched engine computes them: prepacked weights, and adapters added for all rows at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ class BatchedLinear(nn.Module):
         super().__init__()
         self.transposed = any(isinstance(module, Conv1D) for module in modules.values())
         self.bias = _joined_bias(list(modules.values()))
-        matrices = [module.weight.T if self.transposed else module.weight for module in modules.values()]
+        matrices: list[Tensor] = [module.weight.T if self.transposed else module.weight for module in modules.values()]
         outputs = tuple(len(matrix) for matrix in matrices)
         self.group = ModuleGroup(tuple(modules), matrices[0].shape[1], outputs)
         self._rows = (matrices[0] if len(matrices) == 1 else torch.cat(matrices)).detach()
@@ -76,7 +76,8 @@ class BatchedLinear(nn.Module):
     def matrix(self, name: str) -> Tensor:
         """The weight [out, in] of a module, unpacked for this call."""
         rows = self._rows.to_dense() if self._rows.is_mkldnn else self._rows
-        return rows[self.group.columns[name]]
+        matrix: Tensor = rows[self.group.columns[name]]
+        return matrix
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute outputs [..., out] with every token's own adapter."""
@@ -92,7 +93,7 @@ class BatchedLinear(nn.Module):
         """Compute ``residual`` plus the outputs."""
         tokens = self._step.body
         if self._scales or not (tokens is None or tokens.adds_only(self.group.key, self.group.names)):
-            return self(x).add_(residual)
+            return self.forward(x).add_(residual)
         y = self._product_onto(x, residual)
         if tokens is not None:
             tokens.add(self.group.key, x, y)
@@ -126,7 +127,7 @@ class LinearPart(nn.Linear):
         self.in_features, self.out_features = whole.group.inputs, columns.stop - columns.start
         self.transposed = whole.transposed
         self._whole, self._name = [whole], name  # in a list, so that it is no submodule a second time
-        self.bias = whole.bias[columns] if whole.bias is not None else None
+        self.register_buffer("bias", whole.bias[columns] if whole.bias is not None else None, persistent=False)
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
@@ -163,17 +164,15 @@ class BatchedEmbedding(nn.Module):
         return y
 
 
-def _joined_bias(modules: list[nn.Linear | Conv1D]) -> Tensor | None:
-    """The biases one after another; modules without one have zeros, unless none has any."""
-    biases = [module.bias for module in modules]
+def _joined_bias(modules: Sequence[nn.Linear | Conv1D]) -> Tensor | None:
+    """The biases one after another; a module without one has zeros, unless none has any."""
+    biases: list[Tensor | None] = [module.bias for module in modules]
     if all(bias is None for bias in biases):
         return None
-    zeros = [torch.zeros(module.weight.shape[0], dtype=module.weight.dtype) for module in modules]
-    joined = [
-        zero.to(module.weight.device) if bias is None else bias
-        for bias, zero, module in zip(biases, zeros, modules, strict=True)
-    ]
-    return joined[0].detach() if len(joined) == 1 else torch.cat(joined).detach()
+    if len(modules) == 1:
+        return biases[0]
+    zeros = [module.weight.new_zeros(module.weight.shape[0]) for module in modules]
+    return torch.cat([zero if bias is None else bias.detach() for bias, zero in zip(biases, zeros, strict=True)])
 
 
 def _pack(matrix: Tensor) -> Tensor:

@@ -8,25 +8,35 @@ _REMEMBERED = 15
 _FEW = 3
 _LONG_PREFILL = 64
 _MIXED_STEPS = 64
+_UNKNOWN_CHUNK = 512
+# Fewer tokens do not compute as fast.
+_SMALL_CHUNK = 128
 
 
 class Pace:
     """Learns what steps cost, and keeps those with decoding rows near ``slowdown`` times a step without prompts.
 
+    That is for one prompt. Where several wait, each may take as much time of those who decode: the work must be done anyway, and rows
+    that begin together compute together. But no step takes much longer than ``longest``.
+
     Told too little, it is careful: few prompt tokens at first, more as it learns what they cost.
     """
 
-    def __init__(self, *, max_chunk: int = 512, min_chunk: int = 16, slowdown: float = 2.0) -> None:
+    def __init__(
+        self, *, max_chunk: int = 2048, min_chunk: int = 16, slowdown: float = 2.0, longest: float = 0.5
+    ) -> None:
         """Begin knowing nothing.
 
         Args:
             max_chunk: most prompt tokens of a step.
             min_chunk: fewest beside decoding rows: a prompt always comes to its end.
             slowdown: how long a step with prompt tokens may take, in steps of the same decoding rows without them.
+            longest: seconds that a step should take at most, as long as a prompt's tokens still compute together well.
         """
         self._max_chunk = max_chunk
         self._min_chunk = min_chunk
         self._slowdown = slowdown
+        self._longest = longest
         self._decode: dict[int, _Recent] = {}
         self._prompt_token = _Recent(max)
         self._mixed: dict[int, int] = {}
@@ -54,13 +64,13 @@ class Pace:
         if alone is not None and prefilled >= self._min_chunk:
             self._prompt_token.add(max(seconds - alone, 0.0) / prefilled)
 
-    def budget(self, decoding: int) -> int:
-        """Most prompt tokens of a step beside so many decoding rows.
+    def budget(self, decoding: int, prompts: int = 1) -> int:
+        """Most prompt tokens of a step beside so many decoding rows, where so many rows have prompts to compute.
 
         Now and then none, where steps without prompts have become rare: what one takes must be measured to be known.
         """
         if decoding == 0:
-            return self._max_chunk
+            return self._chunk()
         bucket = _bucket(decoding)
         if self._mixed.get(bucket, 0) >= _MIXED_STEPS:
             self._mixed[bucket] = 0
@@ -68,10 +78,14 @@ class Pace:
         alone, token = self._alone(decoding), self._prompt_token.value
         if alone is None or token is None:
             return self._min_chunk
-        allowed = (self._slowdown - 1) * alone
-        if allowed >= token * self._max_chunk:
-            return self._max_chunk
-        return max(int(allowed / token), self._min_chunk)
+        allowed = (self._slowdown - 1) * alone * prompts
+        return max(min(_tokens(allowed, token), self._chunk()), self._min_chunk)
+
+    def _chunk(self) -> int:
+        """Most prompt tokens of a step without regard to anybody."""
+        token = self._prompt_token.value
+        fitting = _UNKNOWN_CHUNK if token is None else max(_tokens(self._longest, token), _SMALL_CHUNK)
+        return min(fitting, self._max_chunk)
 
     def _alone(self, decoding: int) -> float | None:
         """Seconds of a step of so many rows without prompts; rather too few than too many where it was never seen."""
@@ -99,6 +113,11 @@ class _Recent:
     def add(self, seconds: float) -> None:
         self._seen.append(seconds)
         self.value = self._careful(self._seen) if len(self._seen) < _FEW else median(self._seen)
+
+
+def _tokens(seconds: float, token: float) -> int:
+    """How many tokens of so many seconds each fit; more than are ever asked for where they cost nothing."""
+    return int(min(seconds / token, 2**31)) if token > 0 else 2**31
 
 
 def _bucket(rows: int) -> int:

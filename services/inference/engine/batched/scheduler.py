@@ -309,7 +309,7 @@ class Scheduler:
             else:
                 prompts.append(row)
         if prompts:
-            pieces += _chunks(prompts, self._pace.budget(len(pieces)))
+            pieces += _chunks(prompts, self._pace.budget(len(pieces), len(prompts)))
         return tuple(pieces)
 
 

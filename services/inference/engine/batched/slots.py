@@ -36,20 +36,21 @@ class Bank:
         self._device = device
         self.stacks: Mapping[str, Stack] = layout.empty_stacks(1, device)
         self._holders: list[str | None] = [None]
+        self._slots: dict[str, int] = {}
         self._users: dict[str, int] = {}
 
     @property
     def residents(self) -> int:
         """Adapters in slots, in use or not."""
-        return sum(holder is not None for holder in self._holders)
+        return len(self._slots)
 
     def slot(self, digest: str) -> int:
         """Where a resident adapter is."""
-        return self._holders.index(digest)
+        return self._slots[digest]
 
     def has(self, digest: str) -> bool:
         """Whether an adapter is in a slot."""
-        return digest in self._holders
+        return digest in self._slots
 
     def used(self, digest: str) -> bool:
         """Whether rows use an adapter."""
@@ -65,13 +66,12 @@ class Bank:
         if adapter.digest in self._users:
             self._users[adapter.digest] += 1
             return
-        hole = self._hole(limit)
-        if adapter.digest in self._holders:
-            self._swap(self.slot(adapter.digest), hole)
-        else:
+        # One that is in a slot stays there: ``gather`` moves them if they have become scattered.
+        if adapter.digest not in self._slots:
+            hole = self._hole(limit)
             self._vacate(hole, limit)
             self._write(hole, adapter)
-            self._holders[hole] = adapter.digest
+            self._put(hole, adapter.digest)
         self._users[adapter.digest] = 1
 
     def unpin(self, digest: str) -> None:
@@ -82,7 +82,7 @@ class Bank:
 
     def evict(self, digest: str) -> None:
         """Forget an adapter that nobody uses."""
-        self._holders[self.slot(digest)] = None
+        self._put(self._slots.pop(digest), None)
 
     def gather(self) -> None:
         """Move adapters in use together where they have become scattered."""
@@ -128,7 +128,14 @@ class Bank:
             tensor[other] = tensor[one]
             if moved is not None:
                 tensor[one] = moved
-        self._holders[one], self._holders[other] = self._holders[other], self._holders[one]
+        first, second = self._holders[one], self._holders[other]
+        self._put(one, second)
+        self._put(other, first)
+
+    def _put(self, slot: int, holder: str | None) -> None:
+        self._holders[slot] = holder
+        if holder is not None:
+            self._slots[holder] = slot
 
 
 def _tensors(stacks: Mapping[str, Stack]) -> Iterator[Tensor]:

@@ -27,6 +27,7 @@ from services.inference.engine.protocol import (
 )
 from services.inference.engine.sequential.adapted import AdaptedModel
 from services.inference.engine.sequential.decode import decode, next_token_logits
+from services.inference.engine.threads import in_own_thread
 
 _SHORTEST_RETRY, _LONGEST_RETRY = 0.5, 30.0
 _NOTE: Final = "the sequential engine was chosen"
@@ -133,7 +134,7 @@ class SequentialEngine:
 
     async def attach(self, adapter: AdapterWeights) -> Attached:
         """See ``Engine``."""
-        attaching = asyncio.ensure_future(asyncio.to_thread(self._adapted.attach, adapter))
+        attaching = asyncio.ensure_future(in_own_thread(self._adapted.attach, adapter))
         try:
             return await asyncio.shield(attaching)
         except asyncio.CancelledError:
@@ -263,7 +264,7 @@ class SequentialEngineLoader:
 
     async def load(self, opened: OpenBase, fingerprint: BaseFingerprint, observer: EngineObserver) -> SequentialEngine:
         """See ``EngineLoader``."""
-        model = await asyncio.to_thread(load_model, opened, dtype=self._chosen(fingerprint), device=self._device)
+        model = await in_own_thread(load_model, opened, dtype=self._chosen(fingerprint), device=self._device)
         return SequentialEngine(model, fingerprint.modules, observer, queue_size=self._queue_size)
 
     def _chosen(self, fingerprint: BaseFingerprint) -> torch.dtype:

@@ -19,8 +19,8 @@ class WatchedPace(Pace):
         super().__init__()
         self.allowed = 0
 
-    def budget(self, decoding: int) -> int:
-        self.allowed = super().budget(decoding)
+    def budget(self, decoding: int, prompts: int = 1) -> int:
+        self.allowed = super().budget(decoding, prompts)
         return self.allowed
 
 

@@ -34,9 +34,21 @@ def test_a_step_with_prompts_takes_twice_one_without(rows: int) -> None:
     assert pace.budget(rows) * 0.0002 == pytest.approx(alone, rel=0.05)
 
 
-@pytest.mark.parametrize(("token", "budget"), [(1.0, 16), (1e-7, 512), (0.0, 512)], ids=["dear", "cheap", "nothing"])
+@pytest.mark.parametrize(("token", "budget"), [(1.0, 16), (1e-7, 2048), (0.0, 2048)], ids=["dear", "cheap", "nothing"])
 def test_it_stays_within_its_bounds(token: float, budget: int) -> None:
     assert taught(lambda _: 0.01, token, 4).budget(4) == budget
+
+
+def test_each_prompt_that_waits_may_take_as_much_time() -> None:
+    pace = taught(lambda _: 0.01, 0.0001, 4)
+    assert pace.budget(4, 3) == pytest.approx(3 * pace.budget(4), rel=0.05)
+
+
+@pytest.mark.parametrize(("token", "chunk"), [(0.001, 500), (0.1, 128), (1e-7, 2048)])
+def test_no_step_takes_much_longer_than_half_a_second(token: float, chunk: int) -> None:
+    pace = taught(lambda _: 0.01, token, 4)
+    assert pace.budget(0) == pytest.approx(chunk, rel=0.05)
+    assert pace.budget(4, 10_000) == pytest.approx(chunk, rel=0.05)
 
 
 def test_a_stray_step_changes_nothing() -> None:

@@ -1,0 +1,92 @@
+"""Which threads compute.
+
+OpenMP gives every thread that has computed in parallel helpers of its own, for as long as it lives. Helpers wait for work by spinning,
+but as soon as there are more of all such threads than processors, each of them goes to sleep instead, and waking one up costs more than
+most operations of a step: steps take twice as long. So all engines compute in one thread, and everything else that computes does so in
+a thread that ends with it.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from typing import ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_own_thread(call: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+    """Call in a thread that ends with it, within the trace of the caller."""
+    result: Future[T] = Future()
+    context = copy_context()
+
+    def work() -> None:
+        if not result.set_running_or_notify_cancel():
+            return
+        try:
+            result.set_result(context.run(call, *arguments, **keywords))
+        except BaseException as error:  # noqa: BLE001  # raised again where it is awaited
+            result.set_exception(error)
+
+    threading.Thread(target=work, name="own").start()
+    return await asyncio.wrap_future(result)
+
+
+class Worker(Protocol):
+    """What computes in an ``EngineThread``, a step at a time."""
+
+    def turn(self) -> float | None:
+        """Take a step, if there is one to take.
+
+        Returns:
+            Seconds after which to be asked again, 0 for at once; None: not before ``EngineThread.wake``.
+        """
+
+
+class EngineThread:
+    """The thread in which engines compute, a step each in turn; it lives as long as there are any."""
+
+    def __init__(self) -> None:
+        """Begin without engines."""
+        self._changed = threading.Condition()
+        self._workers: list[Worker] = []
+        self._running = False
+        self._woken = False
+
+    def join(self, worker: Worker) -> None:
+        """Give an engine its turns from now on."""
+        with self._changed:
+            self._workers.append(worker)
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._run, name="engine", daemon=True).start()
+        self.wake()
+
+    def leave(self, worker: Worker) -> None:
+        """Give an engine no more turns; in its own turn."""
+        with self._changed:
+            self._workers.remove(worker)
+
+    def wake(self) -> None:
+        """Ask all engines soon; callable from any thread."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._woken = False
+                workers = list(self._workers)
+                if not workers:
+                    self._running = False
+                    return
+            pauses = [pause for worker in workers if (pause := worker.turn()) is not None]
+            pause = min(pauses, default=None)
+            if pause == 0:
+                continue
+            with self._changed:
+                if not self._woken:
+                    self._changed.wait(pause)
