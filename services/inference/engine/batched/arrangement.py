@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor
 
-from services.inference.engine.batched.forms import Stack, StackPart
+from services.inference.engine.batched.forms import Stack
 from services.inference.engine.changes import Change, Forward
 
 EMPTIEST: Final = 2
@@ -24,7 +24,14 @@ Stacks = Mapping[str, Stack]
 
 
 class Arrangement(Protocol):
-    """Tokens and the slots that they use."""
+    """Tokens and the slots that they use.
+
+    Attributes:
+        slots: the range of slots whose stacks it is applied with.
+    """
+
+    @property
+    def slots(self) -> slice: ...
 
     def apply(self, stack: Stack, x: Tensor, y: Tensor) -> None:
         """Add to a group's outputs ``y`` [tokens, out] what adapters make of its inputs ``x`` [tokens, in]."""
@@ -46,17 +53,16 @@ class Grid:
 
     def apply(self, stack: Stack, x: Tensor, y: Tensor) -> None:
         """See ``Arrangement``."""
-        a = stack.a[self.slots]
-        shape = (len(a), self.each, -1)
-        low = torch.bmm(a, x[self.tokens].view(shape).transpose(1, 2)).transpose(1, 2)
+        shape = (len(stack.a), self.each, -1)
+        low = torch.bmm(stack.a, x[self.tokens].view(shape).transpose(1, 2)).transpose(1, 2)
         for part in stack.parts:
             ys = y[self.tokens, part.out].view(shape)
             if part.gain is not None and part.shift is not None:
-                ys.mul_(part.gain[self.slots].unsqueeze(1)).add_(part.shift[self.slots].unsqueeze(1))
+                ys.mul_(part.gain.unsqueeze(1)).add_(part.shift.unsqueeze(1))
             if ys.is_contiguous():
-                torch.baddbmm(ys, low[..., part.low], part.b[self.slots], out=ys)
+                torch.baddbmm(ys, low[..., part.low], part.b, out=ys)
             else:  # a product into every so many columns is several times slower than one that is added
-                ys += torch.bmm(low[..., part.low], part.b[self.slots])
+                ys += torch.bmm(low[..., part.low], part.b)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +85,13 @@ class PaddedGrid:
 
     def apply(self, stack: Stack, x: Tensor, y: Tensor) -> None:
         """See ``Arrangement``."""
-        a = stack.a[self.slots]
-        xs = x.index_select(0, self.source).view(len(a), self.each, -1)
-        low = torch.bmm(a, xs.transpose(1, 2)).transpose(1, 2)
+        xs = x.index_select(0, self.source).view(len(stack.a), self.each, -1)
+        low = torch.bmm(stack.a, xs.transpose(1, 2)).transpose(1, 2)
         for part in stack.parts:
-            change = torch.bmm(low[..., part.low], part.b[self.slots]).view(len(self.source), -1)
+            change = torch.bmm(low[..., part.low], part.b).view(len(self.source), -1)
             ys = y[self.tokens, part.out]
             if part.gain is not None and part.shift is not None:
-                slot_of = torch.div(self.target, self.each, rounding_mode="floor") + self.slots.start
+                slot_of = torch.div(self.target, self.each, rounding_mode="floor")
                 ys.mul_(part.gain[slot_of]).add_(part.shift[slot_of])
             ys += change.index_select(0, self.target)
 
@@ -98,17 +103,19 @@ class Segment:
     tokens: slice
     slot: int
 
+    @property
+    def slots(self) -> slice:
+        """See ``Arrangement``."""
+        return slice(self.slot, self.slot + 1)
+
     def apply(self, stack: Stack, x: Tensor, y: Tensor) -> None:
         """See ``Arrangement``."""
-        low = x[self.tokens] @ stack.a[self.slot].T
+        low = x[self.tokens] @ stack.a[0].T
         for part in stack.parts:
             ys = y[self.tokens, part.out]
-            self._scale(part, ys)
-            torch.addmm(ys, low[:, part.low], part.b[self.slot], out=ys)
-
-    def _scale(self, part: StackPart, ys: Tensor) -> None:
-        if part.gain is not None and part.shift is not None:
-            ys.mul_(part.gain[self.slot]).add_(part.shift[self.slot])
+            if part.gain is not None and part.shift is not None:
+                ys.mul_(part.gain[0]).add_(part.shift[0])
+            torch.addmm(ys, low[:, part.low], part.b[0], out=ys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +136,12 @@ class Tokens:
 
     Attributes:
         count: how many.
-        parts: by stacks of slots.
+        parts: stacks of a range of slots, and the tokens that use these.
         others: by module.
     """
 
     count: int
-    parts: Sequence[tuple[Stacks, Sequence[Arrangement]]]
+    parts: Sequence[tuple[Stacks, Arrangement]]
     others: Mapping[str, Sequence[OtherChange]]
 
     def add(self, key: str, x: Tensor, y: Tensor) -> None:
@@ -145,15 +152,14 @@ class Tokens:
             x: [..., in].
             y: [..., out] of all modules of the group.
         """
-        found = [(stacks[key], arrangements) for stacks, arrangements in self.parts if key in stacks]
+        found = [(stacks[key], arrangement) for stacks, arrangement in self.parts if key in stacks]
         if not found:
             return
         rows, outputs = x.reshape(self.count, -1), y.view(self.count, -1)
         # Adapters compute in single precision, as PEFT's do; rounded once, at the end.
         single, sums = rows.float(), outputs.float()
-        for stack, arrangements in found:
-            for arrangement in arrangements:
-                arrangement.apply(stack, single, sums)
+        for stack, arrangement in found:
+            arrangement.apply(stack, single, sums)
         if sums is not outputs:
             outputs.copy_(sums)
 

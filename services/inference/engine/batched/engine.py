@@ -48,6 +48,30 @@ RECHECK: Final = 0.05
 """Seconds after which rows that nothing can be computed for are looked at again."""
 
 
+class _Mailbox:
+    """Events on their way to the one task that waits for them; belongs to the event loop.
+
+    asyncio.Queue does the same for many tasks, at several times the cost, which every token of every request would pay.
+    """
+
+    __slots__ = ("_events", "_waiter")
+
+    def __init__(self) -> None:
+        self._events: deque[TokenEvent | Exception] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, event: TokenEvent | Exception) -> None:
+        self._events.append(event)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def get(self) -> TokenEvent | Exception:
+        while not self._events:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._events.popleft()
+
+
 @dataclass(eq=False, slots=True)
 class _Ticket:
     """A request between the event loop and the engine's thread."""
@@ -55,7 +79,7 @@ class _Ticket:
     row: Row
     loop: asyncio.AbstractEventLoop
     picker: RowPicker
-    events: asyncio.Queue[TokenEvent | Exception] = field(default_factory=asyncio.Queue)
+    events: _Mailbox = field(default_factory=_Mailbox)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +240,7 @@ class BatchedEngine:
             self._closing = True
         self._thread.wake()
         for ticket in list(self._tickets):
-            ticket.events.put_nowait(DomainError(Reason.CANCELLED, "The base is being unloaded. Send it again."))
+            ticket.events.put(DomainError(Reason.CANCELLED, "The base is being unloaded. Send it again."))
         await asyncio.to_thread(self._ended.wait)
         self._model.close()
 
@@ -402,4 +426,4 @@ def _tell(told: Sequence[tuple[_Ticket, TokenEvent | Exception]]) -> None:
 
 def _put(events: Sequence[tuple[_Ticket, TokenEvent | Exception]]) -> None:
     for ticket, event in events:
-        ticket.events.put_nowait(event)
+        ticket.events.put(event)

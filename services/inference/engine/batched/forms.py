@@ -63,6 +63,12 @@ class StackPart:
     gain: Tensor | None
     shift: Tensor | None
 
+    def window(self, slots: slice) -> "StackPart":
+        """What a range of slots does."""
+        gain = None if self.gain is None else self.gain[slots]
+        shift = None if self.shift is None else self.shift[slots]
+        return StackPart(self.low, self.out, self.b[slots], gain, shift)
+
 
 @dataclass(frozen=True, slots=True)
 class Stack:
@@ -75,6 +81,10 @@ class Stack:
 
     a: Tensor
     parts: tuple[StackPart, ...]
+
+    def window(self, slots: slice) -> "Stack":
+        """What a range of slots does."""
+        return Stack(self.a[slots], tuple(part.window(slots) for part in self.parts))
 
     @property
     def tensors(self) -> list[Tensor]:

@@ -278,7 +278,7 @@ def _alone(adapter: AttachedAdapter | None, count: int, device: torch.device) ->
     parts = []
     if adapter.host is not None:
         flat = adapter.host.flat.to(device)
-        parts.append((adapter.host.layout.stacks(flat), [Segment(slice(0, count), 0)]))
+        parts.append((adapter.host.layout.stacks(flat), Segment(slice(0, count), 0)))
     everything = torch.arange(count, device=device)
     others = {name: [OtherChange(everything, change)] for name, change in adapter.others.items()}
     return Tokens(count, parts, others)

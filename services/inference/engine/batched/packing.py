@@ -145,8 +145,10 @@ def _tokens(placed: Sequence[tuple[Piece, Place, int]], device: torch.device) ->
         for name, change in place.others.items():
             others.setdefault(name, {}).setdefault(id(change), (change, []))[1].extend(range(begin, begin + count))
         begin += count
-    parts: list[tuple[Stacks, Sequence[Arrangement]]] = [
-        (key[0].stacks, arrange(pieces, begins[key], device)) for key, pieces in taken.items()
+    parts: list[tuple[Stacks, Arrangement]] = [
+        (key[0].window(arrangement.slots), arrangement)
+        for key, pieces in taken.items()
+        for arrangement in arrange(pieces, begins[key], device)
     ]
     if not parts and not others:
         return None

@@ -5,11 +5,15 @@ Slots whose adapters are in use are kept together at the beginning, so that a st
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from services.inference.engine.batched.forms import Layout, Stack
+
+WINDOWS: Final = 256
+"""Ranges of slots that a bank remembers; each is some views of its tensors."""
 
 
 @dataclass(eq=False, slots=True)
@@ -34,7 +38,8 @@ class Bank:
         """Begin with room for one."""
         self._layout = layout
         self._device = device
-        self.stacks: Mapping[str, Stack] = layout.empty_stacks(1, device)
+        self._stacks: Mapping[str, Stack] = layout.empty_stacks(1, device)
+        self._windows: dict[tuple[int, int], Mapping[str, Stack]] = {}
         self._holders: list[str | None] = [None]
         self._slots: dict[str, int] = {}
         self._users: dict[str, int] = {}
@@ -47,6 +52,15 @@ class Bank:
     def slot(self, digest: str) -> int:
         """Where a resident adapter is."""
         return self._slots[digest]
+
+    def window(self, slots: slice) -> Mapping[str, Stack]:
+        """What a range of slots does to each group of modules; kept, for most steps compute with the same as the last."""
+        key = (slots.start, slots.stop)
+        if key not in self._windows:
+            if len(self._windows) >= WINDOWS:
+                self._windows.clear()
+            self._windows[key] = {name: stack.window(slots) for name, stack in self._stacks.items()}
+        return self._windows[key]
 
     def has(self, digest: str) -> bool:
         """Whether an adapter is in a slot."""
@@ -93,7 +107,7 @@ class Bank:
             self._swap(slot, to)
 
     def _write(self, slot: int, adapter: HostAdapter) -> None:
-        for to, source in zip(_tensors(self.stacks), _tensors(adapter.layout.stacks(adapter.flat)), strict=True):
+        for to, source in zip(_tensors(self._stacks), _tensors(adapter.layout.stacks(adapter.flat)), strict=True):
             to[slot].copy_(source[0])
 
     def _hole(self, limit: int) -> int:
@@ -115,15 +129,15 @@ class Bank:
     def _extend(self, limit: int) -> None:
         count = min(2 * len(self._holders), limit)
         larger = self._layout.empty_stacks(count, self._device)
-        for to, source in zip(_tensors(larger), _tensors(self.stacks), strict=True):
+        for to, source in zip(_tensors(larger), _tensors(self._stacks), strict=True):
             to[: len(self._holders)] = source
-        self.stacks = larger
+        self._stacks, self._windows = larger, {}
         self._holders += [None] * (count - len(self._holders))
 
     def _swap(self, one: int, other: int) -> None:
         if one == other:
             return
-        for tensor in _tensors(self.stacks):
+        for tensor in _tensors(self._stacks):
             moved = tensor[other].clone() if self._holders[other] is not None else None
             tensor[other] = tensor[one]
             if moved is not None:

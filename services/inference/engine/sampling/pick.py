@@ -41,12 +41,15 @@ def pick(logits: torch.Tensor, rows: Sequence[RowPicker]) -> list[Picked | Domai
         ADAPTER_INVALID or INTERNAL where its logits are not finite; INVALID_ARGUMENT, LIMIT_EXCEEDED or INTERNAL where its
         constraint cannot be followed.
     """
-    failures = _not_finite(logits, rows)
+    largest, likeliest = (found.tolist() for found in logits.max(-1))
+    failures = _not_finite(logits, largest, rows)
     logprobs = RawLogprobs(logits, rows)
-    if not all(row.plain for row in rows):
+    if all(row.plain for row in rows):
+        tokens = likeliest
+    else:
         logits = logits.float()
         failures |= _changed(logits, rows)
-    tokens = _tokens(logits, rows)
+        tokens = _tokens(logits, rows)
     for index, row in enumerate(rows):
         if index not in failures:
             try:
@@ -57,12 +60,12 @@ def pick(logits: torch.Tensor, rows: Sequence[RowPicker]) -> list[Picked | Domai
     return [failures.get(index) or Picked(token, told.get(index)) for index, token in enumerate(tokens)]
 
 
-def _not_finite(logits: torch.Tensor, rows: Sequence[RowPicker]) -> dict[int, DomainError]:
+def _not_finite(logits: torch.Tensor, largest: Sequence[float], rows: Sequence[RowPicker]) -> dict[int, DomainError]:
     """Rows that cannot be computed with; they are given numbers that harm nobody."""
     failures = {}
     # NaN spreads to the maximum; one number tells of a whole row.
-    for index, largest in enumerate(logits.amax(-1).tolist()):
-        if not math.isfinite(largest):
+    for index, number in enumerate(largest):
+        if not math.isfinite(number):
             failures[index] = _overflow(rows[index].adapter)
             logits[index] = 0
     return failures
@@ -85,8 +88,8 @@ def _changed(logits: torch.Tensor, rows: Sequence[RowPicker]) -> dict[int, Domai
     if not constrained:
         return {}
     failures = masks.apply(logits, constrained)
-    for index, largest in enumerate(logits.amax(-1).tolist()):
-        if largest == -math.inf:
+    for index, number in enumerate(logits.amax(-1).tolist()):
+        if number == -math.inf:
             failures[index] = DomainError(
                 Reason.INVALID_ARGUMENT,
                 "The base has no token that could come next in what the constraint asks for. Try another constraint.",
