@@ -11,10 +11,17 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
+
+import structlog
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+AGAIN: Final = 0.05
+"""Seconds after which an engine that raised is asked again."""
 
 
 async def in_own_thread(call: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
@@ -68,6 +75,7 @@ class EngineThread:
         """Give an engine no more turns; in its own turn."""
         with self._changed:
             self._workers.remove(worker)
+            self._woken = True  # the thread may have nobody left to live for
 
     def wake(self) -> None:
         """Ask all engines soon; callable from any thread."""
@@ -79,14 +87,23 @@ class EngineThread:
         while True:
             with self._changed:
                 self._woken = False
-                workers = list(self._workers)
-                if not workers:
+                if not self._workers:
                     self._running = False
                     return
-            pauses = [pause for worker in workers if (pause := worker.turn()) is not None]
+            # Nothing here refers to an engine while the thread waits: one that has left must be able to go.
+            pauses = [pause for worker in tuple(self._workers) if (pause := _turn(worker)) is not None]
             pause = min(pauses, default=None)
             if pause == 0:
                 continue
             with self._changed:
                 if not self._woken:
                     self._changed.wait(pause)
+
+
+def _turn(worker: Worker) -> float | None:
+    """A turn; one that raises is its engine's trouble, and takes nobody else's thread away."""
+    try:
+        return worker.turn()
+    except BaseException:
+        log.exception("an engine raised")
+        return AGAIN
