@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, open_base
@@ -59,6 +60,16 @@ async def tokens(engine: Engine, prompt: range, adapter: str | None = None, *, c
     request = EngineRequest(tuple(prompt), adapter, count, frozenset())
     async with aclosing(engine.generate(request)) as events:
         return [event.token_id async for event in events]
+
+
+def assert_nothing_is_left(engine: BatchedEngine) -> None:
+    """No row, no memory, no slot is taken, and nobody is waited for; of an engine that nobody asks anything now."""
+    assert not engine._of
+    assert not engine._tickets
+    assert not engine._room._open
+    assert engine._room._memory.spans.used == 0
+    assert engine._scheduler.waiting == engine._scheduler.running == 0
+    assert not any(bank._users for bank in engine._room._slots._banks.values())
 
 
 async def test_memory_that_is_short_costs_time_and_no_answer(load: Load) -> None:
@@ -126,6 +137,85 @@ async def test_exception_in_a_step_fails_its_requests_and_no_others(
     assert [error.reason for error in failed] == [Reason.INTERNAL] * 2
     assert all("secret" not in error.message for error in failed)
     assert [answer for answer in answers if isinstance(answer, list)] == [want] * 4
+
+
+async def test_one_whose_room_cannot_be_made_fails_alone(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _, _ = await load()
+    want = await tokens(engine, range(30, 40), count=400)
+    restore = engine._room._prefixes.restore
+    hit = tuple(range(50, 60))
+
+    def failing(memory: Any, span: Any, adapter: Any, beginning: Any) -> int:
+        if tuple(beginning) == hit[:-1]:
+            raise torch.OutOfMemoryError("a secret of the device")
+        return restore(memory, span, adapter, beginning)
+
+    monkeypatch.setattr(engine._room._prefixes, "restore", failing)
+    running = [asyncio.create_task(tokens(engine, range(30, 40), count=400)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(DomainError, match="memory") as caught:
+        await tokens(engine, range(50, 60))
+    assert caught.value.reason is Reason.OUT_OF_MEMORY
+    assert await asyncio.gather(*running) == [want] * 3
+    assert_nothing_is_left(engine)
+
+
+async def test_errands_that_fail_disturb_nobody(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _, _ = await load()
+    want = await tokens(engine, range(30, 40), count=200)
+    logits = await engine.next_token_logits([30, 31], None)
+
+    def failing(digest: str) -> None:
+        raise torch.OutOfMemoryError(digest)
+
+    monkeypatch.setattr(engine._room, "prefetch", failing)
+    running = asyncio.create_task(tokens(engine, range(30, 40), count=200))
+    await asyncio.sleep(0.02)
+    engine.prefetch(A)
+    async with asyncio.timeout(10):
+        assert torch.equal(await engine.next_token_logits([30, 31], None), logits)
+        assert await running == want
+
+
+async def test_beginnings_that_cannot_be_kept_cost_nobody_an_answer(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _, _ = await load()
+    want = await tokens(engine, range(30, 110))
+    fresh, recounted, _ = await load()
+    stores = fresh._room._prefixes._stores
+    whole, torn = list(stores), [*stores[:-1], stores[-1][:, :1]]  # the last copy fails, those before it have been made
+    monkeypatch.setattr(fresh._room._prefixes, "_stores", torn)
+    async with asyncio.timeout(10):
+        assert await tokens(fresh, range(30, 110)) == want
+        monkeypatch.setattr(fresh._room._prefixes, "_stores", whole)
+        assert [await tokens(fresh, range(30, 110)) for _ in range(2)] == [want] * 2
+    assert recounted.counts["reused"] == 64  # by the third alone: nothing half made was found by the second
+    assert_nothing_is_left(fresh)
+
+
+async def test_a_failure_outside_of_a_step_is_told_to_all_and_leaves_a_working_engine(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _, _ = await load()
+    want = await tokens(engine, range(30, 40))
+    finish, calls = engine._scheduler.finish, 0
+
+    def failing(row: Any) -> None:
+        nonlocal calls
+        finish(row)
+        calls += 1
+        if calls <= 2:
+            raise RuntimeError("a secret of the scheduler")
+
+    monkeypatch.setattr(engine._scheduler, "finish", failing)
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*(tokens(engine, range(30, 40)) for _ in range(4)), return_exceptions=True)
+        failed = [answer for answer in answers if isinstance(answer, DomainError)]
+        assert {error.reason for error in failed} == {Reason.INTERNAL}
+        assert [answer for answer in answers if isinstance(answer, list)] == [want] * (4 - len(failed))
+        assert await tokens(engine, range(30, 40)) == want
+    assert_nothing_is_left(engine)
 
 
 async def test_closing_tells_those_who_wait(load: Load) -> None:

@@ -37,6 +37,19 @@ class NoRoomError(RuntimeError):
         self.row = row
 
 
+class RoomFailedError(RuntimeError):
+    """Giving a row its room raised, which is told as the cause.
+
+    Attributes:
+        row: the row, which waits or runs as before.
+    """
+
+    def __init__(self, row: Row) -> None:
+        """Say which."""
+        super().__init__(f"A row of {len(row.tokens)} tokens could not be given room.")
+        self.row = row
+
+
 @dataclass(eq=False, slots=True)
 class _Place:
     """What the scheduler knows of a row.
@@ -129,6 +142,7 @@ class Scheduler:
 
         Raises:
             NoRoomError: a row that runs alone cannot be extended.
+            RoomFailedError: one could not be given room for another reason.
         """
         now = self._clock()
         for row in [row for rows in (self._waiting, self._running) for row in rows if row.abandoned]:
@@ -168,11 +182,17 @@ class Scheduler:
         for row, place in list(self._running.items()):
             if not row.decoding:
                 continue
-            while row in self._running and not self._room.extend(row, len(row.tokens)):
+            while row in self._running and not self._extended(row):
                 if len(self._running) == 1:
                     raise NoRoomError(row)
                 self._preempt(self._cheapest(place), now)
                 self._limit = float(len(self._running))
+
+    def _extended(self, row: Row) -> bool:
+        try:
+            return self._room.extend(row, len(row.tokens))
+        except Exception as error:
+            raise RoomFailedError(row) from error
 
     def _cheapest(self, needy: _Place) -> _Place:
         """The row whose room another takes: the needy one itself if there is just the one that nobody may preempt."""
@@ -224,8 +244,11 @@ class Scheduler:
 
     def _open(self, place: _Place, now: float) -> bool:
         row = place.row
-        if len(self._running) >= self._max_rows or not self._room.open(row):
-            return False
+        try:
+            if len(self._running) >= self._max_rows or not self._room.open(row):
+                return False
+        except Exception as error:
+            raise RoomFailedError(row) from error
         if place is self._next:
             self._next = None
         del self._waiting[row]
