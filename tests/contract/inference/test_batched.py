@@ -81,6 +81,15 @@ async def test_memory_that_is_short_costs_time_and_no_answer(load: Load) -> None
     assert counted.counts["preempted"] > 0
 
 
+async def test_one_that_outgrows_half_of_the_memory_alone_is_answered_whole(load: Load) -> None:
+    roomy, _, _ = await load()
+    want = await tokens(roomy, range(10, 60), count=900)
+    tight, counted, _ = await load(kv_bytes=2**18, prefix_bytes=2**17)  # 1024 positions
+    assert await tokens(tight, range(10, 60), count=900) == want
+    assert counted.counts["preempted"] > 0
+    assert_nothing_is_left(tight)
+
+
 async def test_what_could_never_have_room_is_refused(load: Load) -> None:
     tight, _, _ = await load(kv_bytes=2**16)
     with pytest.raises(DomainError, match="TENON_INFERENCE_KV_BYTES") as caught:
@@ -216,6 +225,26 @@ async def test_a_failure_outside_of_a_step_is_told_to_all_and_leaves_a_working_e
         assert [answer for answer in answers if isinstance(answer, list)] == [want] * (4 - len(failed))
         assert await tokens(engine, range(30, 40)) == want
     assert_nothing_is_left(engine)
+
+
+async def test_who_reads_slowly_takes_nobodys_place(load: Load) -> None:
+    engine, _, _ = await load(batch_rows=1, queue_size=2)
+    want = await tokens(engine, range(30, 40))
+    async with AsyncExitStack() as readers:
+        slow = [
+            await readers.enter_async_context(
+                aclosing(engine.generate(EngineRequest(tuple(range(30, 40)), None, 20, frozenset())))
+            )
+            for _ in range(3)
+        ]
+        first = [(await anext(events)).token_id for events in slow]
+        async with asyncio.timeout(5):
+            while engine._of:
+                await asyncio.sleep(0.01)
+        # All of them are computed, though nobody has read them.
+        assert await asyncio.gather(*(tokens(engine, range(30, 40)) for _ in range(3))) == [want] * 3
+        rest = [[event.token_id async for event in events] for events in slow]
+        assert [[token, *others] for token, others in zip(first, rest, strict=True)] == [want] * 3
 
 
 async def test_closing_tells_those_who_wait(load: Load) -> None:

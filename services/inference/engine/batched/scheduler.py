@@ -183,10 +183,12 @@ class Scheduler:
             if not row.decoding:
                 continue
             while row in self._running and not self._extended(row):
-                if len(self._running) == 1:
+                alone = len(self._running) == 1
+                if alone and not self._room.fits(len(row.tokens)):
                     raise NoRoomError(row)
-                self._preempt(self._cheapest(place), now)
-                self._limit = float(len(self._running))
+                # One that is alone makes room itself: larger room cannot lie beside what it has.
+                self._preempt(place if alone else self._cheapest(place), now)
+                self._limit = float(max(len(self._running), 1))
 
     def _extended(self, row: Row) -> bool:
         try:
