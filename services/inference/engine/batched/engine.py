@@ -438,6 +438,8 @@ class BatchedEngine:
                 loop.call_soon_threadsafe(self._put, events)
 
     def _put(self, events: Sequence[tuple[_Ticket, TokenEvent | Exception]]) -> None:
-        """Runs in the event loop."""
+        """Runs in the event loop. Who is answered waits no longer, however slowly the answer is read."""
         for ticket, event in events:
             ticket.events.put(event)
+            if isinstance(event, Exception) or event.finish is not None:
+                self._tickets.discard(ticket)
