@@ -15,6 +15,7 @@ from services.common.identity import BaseFingerprint, open_base
 from services.inference.engine.batched.engine import BatchedEngine
 from services.inference.engine.loader import AutoEngineLoader, EngineOptions
 from services.inference.engine.protocol import Engine, EngineRequest
+from tests.contract.inference.leftovers import assert_nothing_is_left
 from tests.contract.inference.samples import make_adapter, read_adapter
 from tests.unit.inference.engine import Observed
 
@@ -60,16 +61,6 @@ async def tokens(engine: Engine, prompt: range, adapter: str | None = None, *, c
     request = EngineRequest(tuple(prompt), adapter, count, frozenset())
     async with aclosing(engine.generate(request)) as events:
         return [event.token_id async for event in events]
-
-
-def assert_nothing_is_left(engine: BatchedEngine) -> None:
-    """No row, no memory, no slot is taken, and nobody is waited for; of an engine that nobody asks anything now."""
-    assert not engine._of
-    assert not engine._tickets
-    assert not engine._room._open
-    assert engine._room._memory.spans.used == 0
-    assert engine._scheduler.waiting == engine._scheduler.running == 0
-    assert not any(bank._users for bank in engine._room._slots._banks.values())
 
 
 async def test_memory_that_is_short_costs_time_and_no_answer(load: Load) -> None:

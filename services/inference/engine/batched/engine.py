@@ -345,7 +345,7 @@ class BatchedEngine:
             return 0
         except RoomFailedError as error:
             log.exception("no room could be made")
-            self._fail([error.row], computing_failure(error.__cause__ or error))
+            self._fail([error.row], computing_failure(error.error))
             return 0
         if not pieces:  # whoever waits does so for memory that is being given back
             return RECHECK

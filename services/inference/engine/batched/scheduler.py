@@ -38,16 +38,18 @@ class NoRoomError(RuntimeError):
 
 
 class RoomFailedError(RuntimeError):
-    """Giving a row its room raised, which is told as the cause.
+    """Giving a row its room raised.
 
     Attributes:
         row: the row, which waits or runs as before.
+        error: what was raised.
     """
 
-    def __init__(self, row: Row) -> None:
-        """Say which."""
+    def __init__(self, row: Row, error: Exception) -> None:
+        """Say which, and what."""
         super().__init__(f"A row of {len(row.tokens)} tokens could not be given room.")
         self.row = row
+        self.error = error
 
 
 @dataclass(eq=False, slots=True)
@@ -194,7 +196,7 @@ class Scheduler:
         try:
             return self._room.extend(row, len(row.tokens))
         except Exception as error:
-            raise RoomFailedError(row) from error
+            raise RoomFailedError(row, error) from error
 
     def _cheapest(self, needy: _Place) -> _Place:
         """The row whose room another takes: the needy one itself if there is just the one that nobody may preempt."""
@@ -250,7 +252,7 @@ class Scheduler:
             if len(self._running) >= self._max_rows or not self._room.open(row):
                 return False
         except Exception as error:
-            raise RoomFailedError(row) from error
+            raise RoomFailedError(row, error) from error
         if place is self._next:
             self._next = None
         del self._waiting[row]
