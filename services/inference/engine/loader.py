@@ -1,5 +1,6 @@
 """Makes the engine that suits a model: batched where its rows compute together, else one request at a time."""
 
+import asyncio
 from dataclasses import dataclass
 
 import structlog
@@ -59,7 +60,15 @@ class AutoEngineLoader:
 
     async def load(self, opened: OpenBase, fingerprint: BaseFingerprint, observer: EngineObserver) -> Engine:
         """See ``EngineLoader``."""
-        return await in_own_thread(self._load, opened, fingerprint, observer)
+        loading = asyncio.ensure_future(in_own_thread(self._load, opened, fingerprint, observer))
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            # A thread cannot be stopped. An engine that nobody waits for any more would take its turns for ever.
+            for made in await asyncio.gather(loading, return_exceptions=True):
+                if not isinstance(made, BaseException):
+                    await made.close()
+            raise
 
     def _dtype(self, fingerprint: BaseFingerprint) -> torch.dtype:
         return choose_dtype(fingerprint, self._options.device, self._options.dtype)

@@ -1,6 +1,7 @@
 """What the batched engine alone has to promise: memory that is short, beginnings that come again, steps that fail."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
@@ -268,6 +269,29 @@ async def test_who_reads_slowly_takes_nobodys_place(load: Load) -> None:
         assert await asyncio.gather(*(tokens(engine, range(30, 40)) for _ in range(3))) == [want] * 3
         rest = [[event.token_id async for event in events] for events in slow]
         assert [[token, *others] for token, others in zip(first, rest, strict=True)] == [want] * 3
+
+
+async def test_an_engine_whose_load_is_cancelled_is_closed(tiny: Callable[..., Path]) -> None:
+    """Cancelled ever later, until it is loaded before that."""
+    loader = AutoEngineLoader(EngineOptions(dtype="float32", kv_bytes=2**22, prefix_bytes=2**20))
+    delay, loaded = 0.0, None
+    while loaded is None:
+        with open_base(tiny(context=2048)) as opened:
+            loading = asyncio.create_task(loader.load(opened, opened.fingerprint(), Counted()))
+            await asyncio.wait([loading], timeout=delay)
+            if not loading.done():
+                loading.cancel()
+                await asyncio.wait([loading])
+                # What the thread still does needs the files no more.
+                while any(thread.name == "own" for thread in threading.enumerate()):
+                    await asyncio.sleep(0.001)
+                assert loading.cancelled()
+                assert not loader._thread._workers
+            else:
+                loaded = loading.result()
+        delay += 0.01
+    assert delay > 0.03
+    await loaded.close()
 
 
 async def test_closing_tells_those_who_wait(load: Load) -> None:
