@@ -17,6 +17,17 @@ from services.common.identity import OpenBase
 Message = Mapping[str, str]
 """A message of a conversation: role and content."""
 
+_FAILURES: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a template's own code may raise; jinja finds some faults of syntax only when Python compiles what it wrote."""
+
 _MARK: Final = "tenonendofturn"
 
 
@@ -104,7 +115,7 @@ def render_chat(
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
         )
-    except (TemplateError, ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+    except (TemplateError, SyntaxError, *_FAILURES) as error:
         raise DomainError(
             Reason.INVALID_ARGUMENT,
             f"The chat template cannot render this conversation: {str(error) or type(error).__name__}.",
