@@ -47,7 +47,7 @@ EXTREMES: Final[list[dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), BAD)
-async def test_numbers_that_no_parameter_may_be(field: str, value: float, suite: Suite, qwen: Base) -> None:
+async def test_numbers_that_no_parameter_may_be(field: str, value: Any, suite: Suite, qwen: Base) -> None:
     before = await suite.ask(qwen[0])
     error = await suite.refusal(qwen[0], sampling=pb.SamplingParameters(**{field: value}))
     assert error.reason is Reason.INVALID_ARGUMENT
