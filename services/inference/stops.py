@@ -2,10 +2,16 @@
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from transformers import PreTrainedTokenizerFast
 
-_INCOMPLETE = "\ufffd"
+_INCOMPLETE: Final = "\ufffd"
+
+_PATIENCE: Final = 64
+"""Tokens that may come without making a whole character; reading ever more of them again with each would take ever longer."""
+_UNDECIDED: Final = 3
+"""Of these, the last ones that may still be the beginning of a character."""
 
 
 class TextStream:
@@ -68,18 +74,22 @@ class TextStream:
         # Decoded together with the tokens before: some tokenizers write a word's space only behind another word.
         before = self._decode(self._ids[self._start : self._read])
         text = self._decode(self._ids[self._start :])
-        if len(text) <= len(before) or (text.endswith(_INCOMPLETE) and not last):
-            return ""
+        end = len(self._ids)
+        if not last and (len(text) <= len(before) or text.endswith(_INCOMPLETE)):
+            if end - self._read < _PATIENCE:
+                return ""
+            end -= _UNDECIDED
+            text = self._decode(self._ids[self._start : end])
         if self._locating:
-            self._locate(before, text)
-        self._decoded += len(text) - len(before)
-        self._start, self._read = self._read, len(self._ids)
+            self._locate(before, text, end)
+        self._decoded += max(len(text) - len(before), 0)
+        self._start, self._read = self._read, end
         return text[len(before) :]
 
-    def _locate(self, before: str, text: str) -> None:
+    def _locate(self, before: str, text: str, stop: int) -> None:
         """Note where tokens begin whose text has become certain; inside of a character is where the character begins."""
         known = before
-        for end in range(self._read, len(self._ids)):
+        for end in range(self._read, stop):
             if end > self._read:
                 known = self._decode(self._ids[self._start : end])
             # A part of a character is decoded to something else than what it becomes with its rest.

@@ -1,4 +1,4 @@
-"""Which threads compute, and how many together.
+"""Which threads compute.
 
 OpenMP gives every thread that has computed in parallel helpers of its own, for as long as it lives. Helpers wait for work by spinning,
 but as soon as there are more of all such threads than processors, each of them goes to sleep instead, and waking one up costs more than
@@ -14,10 +14,18 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Final, ParamSpec, Protocol, TypeVar
 
+import structlog
 import torch
+
+from services.inference.engine.crew import Crew
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+AGAIN: Final = 0.05
+"""Seconds after which an engine that raised is asked again."""
 
 
 async def in_own_thread(call: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
@@ -48,73 +56,6 @@ class Worker(Protocol):
         """
 
 
-class Crew:
-    """How many threads compute together: all that may, or fewer while other programs keep processors busy.
-
-    Threads that compute together wait for the last of them at every operation. When one shares its processor with another program, that is
-    several milliseconds each time, and a step takes ten times as long as with a thread less. That they wait shows in the processor time
-    that the process got. Belongs to the engine's thread.
-    """
-
-    ENOUGH: Final = 0.75
-    """Of the processor time that all threads could have had: with less, others were in the way."""
-
-    WINDOW: Final = 0.05
-    """Seconds of work that are looked at together."""
-
-    SHORTEST, LONGEST = 0.25, 4.0
-    """Seconds until all threads are tried again; longer each time that it was in vain."""
-
-    def __init__(self, most: int, set_threads: Callable[[int], None]) -> None:
-        """Begin with as many threads as there may be.
-
-        Args:
-            most: threads.
-            set_threads: has so many compute from now on.
-        """
-        self._most = self._threads = most
-        self._set_threads = set_threads
-        self._wall = self._used = 0.0
-        self._patience = self.SHORTEST
-        self._until = 0.0
-
-    @property
-    def threads(self) -> int:
-        """That compute now."""
-        return self._threads
-
-    def worked(self, wall: float, used: float, now: float) -> None:
-        """Learn from a piece of work.
-
-        Args:
-            wall: seconds that it took.
-            used: processor seconds that the process got meanwhile.
-            now: seconds of a clock.
-        """
-        if self._threads < self._most:
-            if now >= self._until:
-                self._become(self._most)
-            return
-        self._wall += wall
-        self._used += used
-        if self._wall < self.WINDOW:
-            return
-        share = self._used / (self._wall * self._threads)
-        self._wall = self._used = 0.0
-        if share >= self.ENOUGH:
-            self._patience = max(self._patience / 2, self.SHORTEST)
-            return
-        self._become(max(1, int(self._most * share)))
-        self._until = now + self._patience
-        self._patience = min(2 * self._patience, self.LONGEST)
-
-    def _become(self, threads: int) -> None:
-        if threads != self._threads:
-            self._threads = threads
-            self._set_threads(threads)
-        self._wall = self._used = 0.0
-
-
 class EngineThread:
     """The thread in which engines compute, a step each in turn; it lives as long as there are any."""
 
@@ -138,6 +79,7 @@ class EngineThread:
         """Give an engine no more turns; in its own turn."""
         with self._changed:
             self._workers.remove(worker)
+            self._woken = True  # the thread may have nobody left to live for
 
     def wake(self) -> None:
         """Ask all engines soon; callable from any thread."""
@@ -150,12 +92,12 @@ class EngineThread:
         while True:
             with self._changed:
                 self._woken = False
-                workers = list(self._workers)
-                if not workers:
+                if not self._workers:
                     self._running = False
                     return
             began, used = time.monotonic(), time.process_time()
-            pauses = [pause for worker in workers if (pause := worker.turn()) is not None]
+            # Nothing here refers to an engine while the thread waits: one that has left must be able to go.
+            pauses = [pause for worker in tuple(self._workers) if (pause := _turn(worker)) is not None]
             pause = min(pauses, default=None)
             if pause == 0:
                 now = time.monotonic()
@@ -164,3 +106,12 @@ class EngineThread:
             with self._changed:
                 if self._workers and not self._woken:
                     self._changed.wait(pause)
+
+
+def _turn(worker: Worker) -> float | None:
+    """A turn; one that raises is its engine's trouble, and takes nobody else's thread away."""
+    try:
+        return worker.turn()
+    except BaseException:
+        log.exception("an engine raised")
+        return AGAIN

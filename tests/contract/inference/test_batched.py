@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, open_base
 from services.inference.engine.batched.engine import BatchedEngine
 from services.inference.engine.loader import AutoEngineLoader, EngineOptions
 from services.inference.engine.protocol import Engine, EngineRequest
+from tests.contract.inference.leftovers import assert_nothing_is_left
 from tests.contract.inference.samples import make_adapter, read_adapter
 from tests.unit.inference.engine import Observed
 
@@ -68,6 +70,15 @@ async def test_memory_that_is_short_costs_time_and_no_answer(load: Load) -> None
     tight, counted, _ = await load(kv_bytes=2**18, prefix_bytes=0)
     assert await asyncio.gather(*(tokens(tight, prompt, count=200) for prompt in prompts)) == want
     assert counted.counts["preempted"] > 0
+
+
+async def test_one_that_outgrows_half_of_the_memory_alone_is_answered_whole(load: Load) -> None:
+    roomy, _, _ = await load()
+    want = await tokens(roomy, range(10, 60), count=900)
+    tight, counted, _ = await load(kv_bytes=2**18, prefix_bytes=2**17)  # 1024 positions
+    assert await tokens(tight, range(10, 60), count=900) == want
+    assert counted.counts["preempted"] > 0
+    assert_nothing_is_left(tight)
 
 
 async def test_what_could_never_have_room_is_refused(load: Load) -> None:
@@ -126,6 +137,105 @@ async def test_exception_in_a_step_fails_its_requests_and_no_others(
     assert [error.reason for error in failed] == [Reason.INTERNAL] * 2
     assert all("secret" not in error.message for error in failed)
     assert [answer for answer in answers if isinstance(answer, list)] == [want] * 4
+
+
+async def test_one_whose_room_cannot_be_made_fails_alone(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _, _ = await load()
+    want = await tokens(engine, range(30, 40), count=400)
+    restore = engine._room._prefixes.restore
+    hit = tuple(range(50, 60))
+
+    def failing(memory: Any, span: Any, adapter: Any, beginning: Any) -> int:
+        if tuple(beginning) == hit[:-1]:
+            raise torch.OutOfMemoryError("a secret of the device")
+        return restore(memory, span, adapter, beginning)
+
+    monkeypatch.setattr(engine._room._prefixes, "restore", failing)
+    running = [asyncio.create_task(tokens(engine, range(30, 40), count=400)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(DomainError, match="memory") as caught:
+        await tokens(engine, range(50, 60))
+    assert caught.value.reason is Reason.OUT_OF_MEMORY
+    assert await asyncio.gather(*running) == [want] * 3
+    assert_nothing_is_left(engine)
+
+
+async def test_errands_that_fail_disturb_nobody(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _, _ = await load()
+    want = await tokens(engine, range(30, 40), count=200)
+    logits = await engine.next_token_logits([30, 31], None)
+
+    def failing(digest: str) -> None:
+        raise torch.OutOfMemoryError(digest)
+
+    monkeypatch.setattr(engine._room, "prefetch", failing)
+    running = asyncio.create_task(tokens(engine, range(30, 40), count=200))
+    await asyncio.sleep(0.02)
+    engine.prefetch(A)
+    async with asyncio.timeout(10):
+        assert torch.equal(await engine.next_token_logits([30, 31], None), logits)
+        assert await running == want
+
+
+async def test_beginnings_that_cannot_be_kept_cost_nobody_an_answer(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _, _ = await load()
+    want = await tokens(engine, range(30, 110))
+    fresh, recounted, _ = await load()
+    stores = fresh._room._prefixes._stores
+    whole, torn = list(stores), [*stores[:-1], stores[-1][:, :1]]  # the last copy fails, those before it have been made
+    monkeypatch.setattr(fresh._room._prefixes, "_stores", torn)
+    async with asyncio.timeout(10):
+        assert await tokens(fresh, range(30, 110)) == want
+        monkeypatch.setattr(fresh._room._prefixes, "_stores", whole)
+        assert [await tokens(fresh, range(30, 110)) for _ in range(2)] == [want] * 2
+    assert recounted.counts["reused"] == 64  # by the third alone: nothing half made was found by the second
+    assert_nothing_is_left(fresh)
+
+
+async def test_a_failure_outside_of_a_step_is_told_to_all_and_leaves_a_working_engine(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _, _ = await load()
+    want = await tokens(engine, range(30, 40))
+    finish, calls = engine._scheduler.finish, 0
+
+    def failing(row: Any) -> None:
+        nonlocal calls
+        finish(row)
+        calls += 1
+        if calls <= 2:
+            raise RuntimeError("a secret of the scheduler")
+
+    monkeypatch.setattr(engine._scheduler, "finish", failing)
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*(tokens(engine, range(30, 40)) for _ in range(4)), return_exceptions=True)
+        failed = [answer for answer in answers if isinstance(answer, DomainError)]
+        assert {error.reason for error in failed} == {Reason.INTERNAL}
+        assert [answer for answer in answers if isinstance(answer, list)] == [want] * (4 - len(failed))
+        assert await tokens(engine, range(30, 40)) == want
+    assert_nothing_is_left(engine)
+
+
+async def test_who_reads_slowly_takes_nobodys_place(load: Load) -> None:
+    engine, _, _ = await load(batch_rows=1, queue_size=2)
+    want = await tokens(engine, range(30, 40))
+    async with AsyncExitStack() as readers:
+        slow = [
+            await readers.enter_async_context(
+                aclosing(engine.generate(EngineRequest(tuple(range(30, 40)), None, 20, frozenset())))
+            )
+            for _ in range(3)
+        ]
+        first = [(await anext(events)).token_id for events in slow]
+        async with asyncio.timeout(5):
+            while engine._of:
+                await asyncio.sleep(0.01)
+        # All of them are computed, though nobody has read them.
+        assert await asyncio.gather(*(tokens(engine, range(30, 40)) for _ in range(3))) == [want] * 3
+        rest = [[event.token_id async for event in events] for events in slow]
+        assert [[token, *others] for token, others in zip(first, rest, strict=True)] == [want] * 3
 
 
 async def test_closing_tells_those_who_wait(load: Load) -> None:

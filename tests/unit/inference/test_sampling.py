@@ -216,6 +216,15 @@ def test_penalties_and_biases_are_those_that_are_documented(
         assert scores[0, answer[-1]] >= scores.max() - 1e-5
 
 
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(1.0, seed=1)], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("penalty", [1e-40, 5e-324])
+def test_tiny_penalties_leave_numbers_that_can_be_computed_with(penalty: float, sampling: Sampling) -> None:
+    row = picker(replace(sampling, repetition_penalty=penalty), (3, 4, 5))
+    logits = torch.full((1, VOCABULARY), -1.0)
+    logits[0, 4], logits[0, 5], logits[0, 9] = 0.0, 2.0, 7.0
+    assert tokens(logits, [row]) == [5]  # repeated at any price
+
+
 def test_a_penalty_ignores_tokens_that_have_no_logit() -> None:
     sampling = Sampling(repetition_penalty=2.0, logit_bias={VOCABULARY + 5: 100.0, 4: 100.0})
     assert tokens(torch.zeros(1, VOCABULARY), [picker(sampling, (VOCABULARY + 1, 4))]) == [4]

@@ -118,3 +118,20 @@ def test_bytes_that_never_become_a_character_are_told_too() -> None:
 
 def test_special_tokens_are_told_where_they_are() -> None:
     assert [offset for _, offsets in located(BYTES, BYTES.encode("a<|end|>b")) for offset in offsets] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("count", range(60, 140, 7))
+@pytest.mark.parametrize(("place", "text"), [(0, "\ufffd"), (2, "\ufffd"), (3, "")], ids=["first", "last", "special"])
+def test_tokens_that_make_no_character_are_not_read_ever_again(place: int, text: str, count: int) -> None:
+    token = BYTES.encode("あ<|end|>")[place]
+    stream = TextStream(BYTES, [], located=True)
+    found, offsets = "", []
+    for token_id in [*[token] * count, *BYTES.encode("いx")]:
+        found += stream.push(token_id)
+        offsets += stream.take()
+        assert len(stream._ids) - stream._start <= 128
+    found += stream.finish()
+    offsets += stream.take()
+    assert found == text * count + "いx"
+    assert len(offsets) == count + 4
+    assert offsets == sorted(offsets)

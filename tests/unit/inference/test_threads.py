@@ -1,113 +1,109 @@
-"""How many threads compute, by the processor time they get; and who has a thread of their own."""
+"""The thread that all engines share."""
 
 import asyncio
+import gc
 import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pytest
 
-from services.inference.engine.threads import Crew, EngineThread, in_own_thread
+from services.inference.engine.threads import EngineThread, in_own_thread
 
 
-class Machine:
-    """Work of a crew on so many processors of which others keep some busy."""
+@dataclass(eq=False)
+class Worker:
+    """Takes a turn for each piece of work, leaves when it is told to; may raise."""
 
-    def __init__(self, processors: int) -> None:
-        self.busy, self.now, self.set = 0.0, 0.0, []  # type: tuple[float, float, list[int]]
-        self.processors = processors
-        self.crew = Crew(processors, self.set.append)
-
-    def work(self, seconds: float) -> None:
-        end = self.now + seconds
-        while self.now < end:
-            self.now += 0.01
-            got = min(self.crew.threads, self.processors - self.busy)
-            self.crew.worked(0.01, 0.01 * got, self.now)
-
-
-def test_alone_all_threads_compute() -> None:
-    machine = Machine(2)
-    machine.work(60)
-    assert machine.set == []
-
-
-@pytest.mark.parametrize(("processors", "busy", "threads"), [(2, 1, 1), (4, 2, 2), (8, 7, 1)])
-def test_beside_other_programs_fewer_do(processors: int, busy: int, threads: int) -> None:
-    machine = Machine(processors)
-    machine.busy = busy
-    machine.work(0.1)
-    assert machine.crew.threads == threads
-
-
-def test_all_are_tried_again_less_and_less_often() -> None:
-    machine = Machine(2)
-    machine.busy = 1
-    machine.work(60)
-    # With the longest pause every four seconds, and for a moment each time.
-    assert 10 <= machine.set.count(2) <= 25
-    machine.busy = 0
-    machine.work(5)
-    assert machine.crew.threads == 2
-
-
-def test_a_short_disturbance_costs_little() -> None:
-    machine = Machine(2)
-    machine.busy = 1
-    machine.work(0.06)
-    machine.busy = 0
-    machine.work(0.3)
-    assert machine.set == [1, 2]
-
-
-def test_one_thread_has_nobody_to_wait_for() -> None:
-    machine = Machine(1)
-    machine.busy = 0.9
-    machine.work(10)
-    assert machine.set == []
-
-
-async def test_what_computes_in_its_own_thread_leaves_none_behind() -> None:
-    before = threading.active_count()
-    names = await asyncio.gather(*(in_own_thread(threading.get_ident) for _ in range(8)))
-    assert threading.get_ident() not in names
-    for _ in range(100):
-        if threading.active_count() == before:
-            break
-        await asyncio.sleep(0.01)
-    assert threading.active_count() == before
-
-
-async def test_what_fails_in_its_own_thread_fails_where_it_is_awaited() -> None:
-    with pytest.raises(ZeroDivisionError):
-        await in_own_thread(lambda: 1 // 0)
-
-
-class Counting:
-    """Takes so many steps, then waits to be woken."""
-
-    def __init__(self, thread: EngineThread, steps: int) -> None:
-        self.thread, self.left, self.last = thread, steps, False
-        self.done = threading.Event()
+    thread: EngineThread
+    work: int = 0
+    raises: BaseException | None = None
+    closing: bool = False
+    turns: int = 0
+    threads: set[int] = field(default_factory=set)
+    left: threading.Event = field(default_factory=threading.Event)
 
     def turn(self) -> float | None:
-        if self.last:
+        self.threads.add(threading.get_ident())
+        self.turns += 1
+        if self.closing:
             self.thread.leave(self)
-            self.done.set()
+            self.left.set()
             return None
-        self.left = max(self.left - 1, 0)
-        return 0 if self.left else None
+        if self.raises is not None:
+            raise self.raises
+        self.work = max(self.work - 1, 0)
+        return 0 if self.work else None
+
+    def close(self) -> None:
+        self.closing = True
+        self.thread.wake()
+        assert self.left.wait(5)
 
 
-def test_engines_take_turns_in_one_thread_that_ends_with_the_last_of_them() -> None:
-    before = threading.active_count()
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("lost"), BaseException("a library panicked")])
+async def test_an_engine_that_raises_takes_nobody_elses_turns(error: BaseException) -> None:
     thread = EngineThread()
-    for _ in range(3):  # joined again after it ended
-        workers = [Counting(thread, 50), Counting(thread, 5)]
-        for worker in workers:
+    bad, good = Worker(thread, raises=error), Worker(thread)
+    thread.join(bad)
+    thread.join(good)
+    await until(lambda: bad.turns > 0)
+    good.work = 3
+    thread.wake()
+    await until(lambda: good.work == 0)
+    before = bad.turns
+    await until(lambda: bad.turns > before)  # it is asked again by itself
+    for worker in (bad, good):
+        worker.close()
+
+
+async def test_engines_come_and_go_while_others_work() -> None:
+    thread = EngineThread()
+    steady = Worker(thread)
+    thread.join(steady)
+
+    def come_and_go() -> None:
+        for _ in range(100):
+            worker = Worker(thread, work=3)
             thread.join(worker)
-        assert threading.active_count() <= before + 1
-        for worker in workers:
-            worker.last = True
-            thread.wake()
-            assert worker.done.wait(5)
-    while threading.active_count() > before:
-        pass
+            worker.close()
+
+    coming = [asyncio.create_task(in_own_thread(come_and_go)) for _ in range(3)]
+    while not all(task.done() for task in coming):
+        steady.work = 5
+        thread.wake()
+        await until(lambda: steady.work == 0)
+    await asyncio.gather(*coming)
+    assert len(steady.threads) == 1
+    steady.close()
+
+
+async def test_the_thread_ends_with_the_last_engine_and_another_one_begins() -> None:
+    thread = EngineThread()
+    for _ in range(50):
+        worker = Worker(thread, work=2)
+        thread.join(worker)
+        await until(lambda: worker.work == 0)  # noqa: B023  # awaited before the next one is made
+        worker.close()
+    await until(lambda: not any(one.name == "engine" for one in threading.enumerate()))
+
+
+async def test_an_engine_that_has_left_is_not_kept_in_memory() -> None:
+    thread = EngineThread()
+    steady, leaving = Worker(thread), Worker(thread)
+    thread.join(steady)
+    thread.join(leaving)
+    leaving.close()
+    gone = weakref.ref(leaving)
+    del leaving
+    await asyncio.sleep(0.05)  # the thread waits for something to do
+    gc.collect()
+    assert gone() is None
+    steady.close()

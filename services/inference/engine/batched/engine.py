@@ -25,7 +25,7 @@ from services.inference.engine.batched.model import BatchedModel
 from services.inference.engine.batched.pace import Pace
 from services.inference.engine.batched.room import EngineRoom
 from services.inference.engine.batched.rows import Piece, Row
-from services.inference.engine.batched.scheduler import NoRoomError, Scheduler
+from services.inference.engine.batched.scheduler import NoRoomError, RoomFailedError, Scheduler
 from services.inference.engine.failures import computing_failure
 from services.inference.engine.protocol import (
     AdapterWeights,
@@ -328,7 +328,10 @@ class BatchedEngine:
             self._of[ticket.row] = ticket
             self._scheduler.submit(ticket.row)
         for errand in errands:
-            errand()
+            try:
+                errand()
+            except Exception:  # whatever was asked for, it is no part of anybody's answer
+                log.exception("an errand failed")
         return closing
 
     def _advance(self) -> float:
@@ -340,11 +343,15 @@ class BatchedEngine:
         except NoRoomError as error:
             self._fail([error.row], DomainError(Reason.OUT_OF_MEMORY, "There is no memory left for this request."))
             return 0
+        except RoomFailedError as error:
+            log.exception("no room could be made")
+            self._fail([error.row], computing_failure(error.error))
+            return 0
         if not pieces:  # whoever waits does so for memory that is being given back
             return RECHECK
-        self._room.tidy()
         started = time.monotonic()
         try:
+            self._room.tidy()
             rows, logits = self._model.compute(pieces, self._room.place)
             picked = pick(logits, [self._of[row].picker for row in rows]) if rows else []
         except Exception as error:  # noqa: BLE001  # told to those whose step it was
@@ -358,22 +365,27 @@ class BatchedEngine:
     def _deliver(self, rows: Sequence[Row], picked: Sequence[Picked | DomainError]) -> None:
         """Append the tokens picked, end rows that are done, and tell everybody in one call."""
         told: list[tuple[_Ticket, TokenEvent | Exception]] = []
-        for row, result in zip(rows, picked, strict=True):
-            ticket = self._of[row]
-            if isinstance(result, DomainError):
-                row.sound = False
-                told.append((ticket, result))
-                self._end(row)
-                continue
-            row.tokens.append(result.token_id)
-            row.sound = True
-            finish = self._finish(ticket)
-            told.append((ticket, TokenEvent(result.token_id, finish, result.logprobs)))
-            if finish is not None:
-                self._end(row)
-            elif row.answered == 1:
-                self._room.keep(row)
-        _tell(told)
+        try:
+            for row, result in zip(rows, picked, strict=True):
+                self._take(row, result, told)
+        finally:
+            self._tell(told)
+
+    def _take(self, row: Row, result: Picked | DomainError, told: list[tuple[_Ticket, TokenEvent | Exception]]) -> None:
+        ticket = self._of[row]
+        if isinstance(result, DomainError):
+            row.sound = False
+            told.append((ticket, result))
+            self._end(row)
+            return
+        row.tokens.append(result.token_id)
+        row.sound = True
+        finish = self._finish(ticket)
+        told.append((ticket, TokenEvent(result.token_id, finish, result.logprobs)))
+        if finish is not None:
+            self._end(row)
+        elif row.answered == 1:
+            self._room.keep(row)
 
     def _finish(self, ticket: _Ticket) -> FinishReason | None:
         if ticket.picker.ended:
@@ -392,8 +404,11 @@ class BatchedEngine:
         for row in rows:
             row.sound = False
             told.append((self._of[row], copy(error)))  # one that several raised would tell of all of them
-            self._end(row)
-        _tell(told)
+            try:
+                self._end(row)
+            except Exception:  # the others must end all the same
+                log.exception("a row could not be ended")
+        self._tell(told)
 
     def _observe(self, pieces: Sequence[Piece], seconds: float) -> None:
         decoding = sum(piece.count == 1 and piece.row.answered > 0 for piece in pieces)
@@ -413,17 +428,18 @@ class BatchedEngine:
         except Exception as error:  # noqa: BLE001  # raised again where it is awaited
             step.logits.set_exception(computing_failure(error))
 
+    def _tell(self, told: Sequence[tuple[_Ticket, TokenEvent | Exception]]) -> None:
+        """Put events into the mailboxes of their requests, with one call for each event loop."""
+        loops: dict[asyncio.AbstractEventLoop, list[tuple[_Ticket, TokenEvent | Exception]]] = {}
+        for ticket, event in told:
+            loops.setdefault(ticket.loop, []).append((ticket, event))
+        for loop, events in loops.items():
+            with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                loop.call_soon_threadsafe(self._put, events)
 
-def _tell(told: Sequence[tuple[_Ticket, TokenEvent | Exception]]) -> None:
-    """Put events into the queues of their requests, with one call for each event loop."""
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[_Ticket, TokenEvent | Exception]]] = {}
-    for ticket, event in told:
-        loops.setdefault(ticket.loop, []).append((ticket, event))
-    for loop, events in loops.items():
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-            loop.call_soon_threadsafe(_put, events)
-
-
-def _put(events: Sequence[tuple[_Ticket, TokenEvent | Exception]]) -> None:
-    for ticket, event in events:
-        ticket.events.put(event)
+    def _put(self, events: Sequence[tuple[_Ticket, TokenEvent | Exception]]) -> None:
+        """Runs in the event loop. Who is answered waits no longer, however slowly the answer is read."""
+        for ticket, event in events:
+            ticket.events.put(event)
+            if isinstance(event, Exception) or event.finish is not None:
+                self._tickets.discard(ticket)

@@ -74,10 +74,15 @@ class PrefixCache:
         if not ids:
             return
         self._touch(names)
-        to, source = torch.tensor(ids, device=self._device), torch.tensor(places, device=self._device)
-        for store, arena in zip(self._stores, memory.tensors(), strict=True):
-            computed = arena[span.positions(0, len(names) * BLOCK)].view(len(names), *store.shape[1:])
-            store.index_copy_(0, to, computed[source])
+        try:
+            to, source = torch.tensor(ids, device=self._device), torch.tensor(places, device=self._device)
+            for store, arena in zip(self._stores, memory.tensors(), strict=True):
+                computed = arena[span.positions(0, len(names) * BLOCK)].view(len(names), *store.shape[1:])
+                store.index_copy_(0, to, computed[source])
+        except BaseException:
+            # Under their names they would be taken for what they are not.
+            self._free += [self._blocks.pop(names[place]) for place in places]
+            raise
 
     def _touch(self, names: Sequence[bytes]) -> None:
         """Mark as used; the later a block in its text, the sooner it goes."""

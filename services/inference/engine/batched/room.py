@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+import structlog
+
 from services.inference.engine.batched.kv import KvMemory, Span
 from services.inference.engine.batched.packing import Place
 from services.inference.engine.batched.prefix import PrefixCache
@@ -12,6 +14,8 @@ from services.inference.engine.batched.rows import Piece, Row
 from services.inference.engine.batched.slots import HostAdapter, Slots
 from services.inference.engine.changes import Change
 from services.inference.engine.protocol import EngineObserver
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 HEADROOM: Final = 64
 """Positions that a row gets beyond its tokens, as far as it may need them, so that it need not move soon."""
@@ -50,15 +54,21 @@ class EngineRoom:
         span = self._memory.spans.take(self._wanted(row, len(row.tokens)))
         if span is None:
             return False
-        host = adapter.host if adapter is not None else None
-        if host is not None:
-            hit = self._slots.has(host.digest)
-            if not self._slots.pin(host):
+        host, pinned = adapter.host if adapter is not None else None, False
+        try:
+            if host is not None:
+                hit = self._slots.has(host.digest)
+                pinned = self._slots.pin(host)
+                if not pinned:
+                    return False
+                self._observer.slot(hit=hit)
+            row.computed = self._prefixes.restore(self._memory, span, row.request.adapter, row.tokens[:-1])
+            self._open[row] = span
+        finally:
+            if row not in self._open:
                 self._memory.spans.give_back(span)
-                return False
-            self._observer.slot(hit=hit)
-        self._open[row] = span
-        row.computed = self._prefixes.restore(self._memory, span, row.request.adapter, row.tokens[:-1])
+                if host is not None and pinned:
+                    self._slots.unpin(host.digest)
         self._observer.prefix(reused=row.computed, computed=len(row.tokens) - row.computed)
         return True
 
@@ -74,11 +84,12 @@ class EngineRoom:
 
     def close(self, row: Row) -> None:
         """See ``Room``."""
-        span = self._open.pop(row)
+        span = self._open[row]
         if row.sound:
-            self._prefixes.keep(self._memory, span, row.request.adapter, row.tokens[: row.computed])
+            self.keep(row)
         else:
             self._memory.clear(span)
+        del self._open[row]
         self._memory.spans.give_back(span)
         if row.adapter is not None and row.adapter.host is not None:
             self._slots.unpin(row.adapter.host.digest)
@@ -94,8 +105,11 @@ class EngineRoom:
         return self._memory.spans.fits(length)
 
     def keep(self, row: Row) -> None:
-        """Keep what is computed of an open row, for others that begin alike."""
-        self._prefixes.keep(self._memory, self._open[row], row.request.adapter, row.tokens[: row.computed])
+        """Keep what is computed of an open row, for others that begin alike; where that fails, nobody is worse off."""
+        try:
+            self._prefixes.keep(self._memory, self._open[row], row.request.adapter, row.tokens[: row.computed])
+        except Exception:
+            log.exception("a beginning could not be kept")
 
     def forget(self, digest: str) -> None:
         """Give up the slot of a detached adapter, once no row uses it."""

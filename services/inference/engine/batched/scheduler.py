@@ -37,6 +37,21 @@ class NoRoomError(RuntimeError):
         self.row = row
 
 
+class RoomFailedError(RuntimeError):
+    """Giving a row its room raised.
+
+    Attributes:
+        row: the row, which waits or runs as before.
+        error: what was raised.
+    """
+
+    def __init__(self, row: Row, error: Exception) -> None:
+        """Say which, and what."""
+        super().__init__(f"A row of {len(row.tokens)} tokens could not be given room.")
+        self.row = row
+        self.error = error
+
+
 @dataclass(eq=False, slots=True)
 class _Place:
     """What the scheduler knows of a row.
@@ -129,6 +144,7 @@ class Scheduler:
 
         Raises:
             NoRoomError: a row that runs alone cannot be extended.
+            RoomFailedError: one could not be given room for another reason.
         """
         now = self._clock()
         for row in [row for rows in (self._waiting, self._running) for row in rows if row.abandoned]:
@@ -168,11 +184,19 @@ class Scheduler:
         for row, place in list(self._running.items()):
             if not row.decoding:
                 continue
-            while row in self._running and not self._room.extend(row, len(row.tokens)):
-                if len(self._running) == 1:
+            while row in self._running and not self._extended(row):
+                alone = len(self._running) == 1
+                if alone and not self._room.fits(len(row.tokens)):
                     raise NoRoomError(row)
-                self._preempt(self._cheapest(place), now)
-                self._limit = float(len(self._running))
+                # One that is alone makes room itself: larger room cannot lie beside what it has.
+                self._preempt(place if alone else self._cheapest(place), now)
+                self._limit = float(max(len(self._running), 1))
+
+    def _extended(self, row: Row) -> bool:
+        try:
+            return self._room.extend(row, len(row.tokens))
+        except Exception as error:
+            raise RoomFailedError(row, error) from error
 
     def _cheapest(self, needy: _Place) -> _Place:
         """The row whose room another takes: the needy one itself if there is just the one that nobody may preempt."""
@@ -224,8 +248,11 @@ class Scheduler:
 
     def _open(self, place: _Place, now: float) -> bool:
         row = place.row
-        if len(self._running) >= self._max_rows or not self._room.open(row):
-            return False
+        try:
+            if len(self._running) >= self._max_rows or not self._room.open(row):
+                return False
+        except Exception as error:
+            raise RoomFailedError(row, error) from error
         if place is self._next:
             self._next = None
         del self._waiting[row]

@@ -1,13 +1,16 @@
 """Penalties and biases: changes to the logits of the few tokens that a request has seen or named."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from services.inference.engine.protocol import Sampling
+
+_LEAST: Final = 1e-30
+"""Lowest factor that float32 can divide a logit by."""
 
 
 class Changes:
@@ -25,7 +28,8 @@ class Changes:
         self._slots = {token: slot for slot, token in enumerate(known)}
         self._answered: set[int] = set()
         self._ids = np.array(known, np.int64)
-        self._factors = np.array([sampling.repetition_penalty if token in seen else 1.0 for token in known])
+        self._factor = max(sampling.repetition_penalty, _LEAST)
+        self._factors = np.array([self._factor if token in seen else 1.0 for token in known])
         self._shifts = np.array([sampling.logit_bias.get(token, 0.0) for token in known])
 
     @staticmethod
@@ -43,7 +47,7 @@ class Changes:
         slot = self._slots.get(token_id)
         if slot is None:
             slot = self._add(token_id)
-        self._factors[slot] = self._sampling.repetition_penalty
+        self._factors[slot] = self._factor
         self._shifts[slot] -= self._sampling.frequency_penalty
         if token_id not in self._answered:
             self._answered.add(token_id)
