@@ -42,10 +42,6 @@ class OpenFile:
         self._descriptor = _open(path)
         self.identity = FileIdentity.of(self._descriptor)
 
-    def fileno(self) -> int:
-        """The descriptor, for mmap."""
-        return self._descriptor
-
     def read(self, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes at ``offset``; fewer only at the end of the file."""
         parts: list[bytes] = []
