@@ -7,6 +7,7 @@ import torch
 
 from services.common.bases.loader import context_length, load_model
 from services.common.identity import BaseFingerprint, OpenBase
+from services.inference.engine import heap
 from services.inference.engine.batched.engine import BatchedEngine
 from services.inference.engine.batched.kv import KvMemory
 from services.inference.engine.batched.model import BatchedModel, NotBatchableError
@@ -59,7 +60,9 @@ class AutoEngineLoader:
 
     async def load(self, opened: OpenBase, fingerprint: BaseFingerprint, observer: EngineObserver) -> Engine:
         """See ``EngineLoader``."""
-        return await in_own_thread(self._load, opened, fingerprint, observer)
+        engine = await in_own_thread(self._load, opened, fingerprint, observer)
+        heap.give_back()
+        return engine
 
     def _dtype(self, fingerprint: BaseFingerprint) -> torch.dtype:
         return choose_dtype(fingerprint, self._options.device, self._options.dtype)

@@ -79,7 +79,7 @@ class EngineThread:
         """Give an engine no more turns; in its own turn."""
         with self._changed:
             self._workers.remove(worker)
-            self._woken = True  # the thread may have nobody left to live for
+            self._woken = True  # what waits would hold on to it, and its memory, until another engine has work
 
     def wake(self) -> None:
         """Ask all engines soon; callable from any thread."""

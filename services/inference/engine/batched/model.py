@@ -17,6 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
 
 from services.common.identity import LinearModule
+from services.inference.engine import heap
 from services.inference.engine.batched.arrangement import OtherChange, Segment, Tokens
 from services.inference.engine.batched.attention import BatchedAttention, UnsupportedAttentionError
 from services.inference.engine.batched.decoder import FusedDecoder, is_known, joined, names_of
@@ -260,9 +261,11 @@ class BatchedModel:
             for member in modules:
                 found[member] = whole
                 self._model.set_submodule(member, whole if len(modules) == 1 else nn.Identity())
+            modules.clear()
+            del module
             if shared:
-                del modules, module
                 self._share(whole)
+            heap.give_back()
         return found
 
     def _share(self, whole: BatchedLinear) -> None:
