@@ -202,7 +202,7 @@ class _Stored:
         stored, dtype = self._stored, DTYPES[self._stored.entry.dtype]
         passing = dtype is not self._wanted and stored.nbytes >= _OWN_PAGES
         data = _pages(stored.nbytes) if passing else torch.empty(stored.nbytes, dtype=torch.uint8)
-        stored.read_into(memoryview(data.numpy()))
+        stored.read_into(data.numpy().data)
         return data.view(dtype).reshape(stored.entry.shape)[index]
 
 
