@@ -36,7 +36,7 @@ def test_a_base_takes_its_weights_and_little_more(tiny: Callable[..., Path], tmp
     narrow = tmp_path / "bfloat16"
     AutoModelForCausalLM.from_pretrained(wide, dtype=torch.bfloat16).save_pretrained(narrow)
     save_tokenizer(narrow, None, ())
-    command = [sys.executable, "-c", MEASURE, str(KV_BYTES), str(tiny()), str(wide), str(narrow)]
+    command: list[str | Path] = [sys.executable, "-c", MEASURE, str(KV_BYTES), tiny(), wide, narrow]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=120)
     for found in json.loads(done.stdout.splitlines()[-1]):
         assert found["weights"] > 200e6

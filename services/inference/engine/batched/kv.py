@@ -16,7 +16,7 @@ from torch import Tensor
 SMALLEST: Final = 32
 """Positions of the smallest span."""
 
-LARGEST_SLAB: Final = 4096
+LARGEST_SLAB: Final = 6144
 SLABS: Final = 16
 """An arena has about so many slabs at least, however small the budget."""
 
@@ -204,6 +204,6 @@ def size_class(length: int) -> int:
 
 
 def slab_size(tokens: int) -> int:
-    """A power of two, so that every class divides most of a slab."""
-    wanted = max(SMALLEST, min(LARGEST_SLAB, tokens // SLABS))
-    return 1 << (wanted.bit_length() - 1)
+    """Three times a power of two, which all classes but the last divide: so rows of a class lie at one distance across slabs, too."""
+    wanted = min(LARGEST_SLAB, tokens // SLABS)
+    return 3 << ((wanted // 3).bit_length() - 1) if wanted >= SMALLEST * 3 // 2 else SMALLEST
