@@ -117,6 +117,38 @@ async def test_more_adapters_than_slots_take_turns(load: Load, tiny: Callable[..
     assert counted.counts["miss"] >= 5
 
 
+async def test_an_adapter_that_is_attached_again_while_it_is_used_leaves_nothing_behind(
+    load: Load, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    engine, _, fingerprint = await load(slots=4)
+    base = tiny(context=2048)
+
+    async def attach(digest: str, *modules: str) -> None:
+        directory = make_adapter(base, tmp_path / digest, target_modules=list(modules))
+        await engine.attach(read_adapter(directory, fingerprint, digest))
+
+    await attach(B, "q_proj", "o_proj")
+    await attach(A, "q_proj")  # lies as the first one does
+    want = await tokens(engine, range(30, 40), A, count=300)
+    running = asyncio.create_task(tokens(engine, range(30, 40), A, count=300))
+    while not engine._room._open:
+        await asyncio.sleep(0.001)
+    await attach("c" * 64, "q_proj", "k_proj")  # a narrower layout, which A fits into as well
+    for _ in range(3):
+        await engine.detach(A)
+        await engine.attach(read_adapter(tmp_path / A, fingerprint, A))
+        engine.prefetch(A)
+        assert await tokens(engine, range(30, 40), A) == want[:20]
+        assert not running.done()
+    assert await running == want
+    assert await tokens(engine, range(30, 40), A, count=300) == want
+    for digest in (A, B, "c" * 64):
+        await engine.detach(digest)
+    await engine.next_token_logits([5], None)  # what was sent before it has been done
+    assert_nothing_is_left(engine)
+    assert not any(bank.residents for bank in engine._room._slots._banks.values())
+
+
 async def test_exception_in_a_step_fails_its_requests_and_no_others(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:

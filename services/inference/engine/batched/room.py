@@ -50,7 +50,8 @@ class EngineRoom:
 
     def open(self, row: Row) -> bool:
         """See ``Room``."""
-        adapter = row.adapter
+        # Attached again while rows use it as it was: the digest says that it is the same, and it may lie otherwise in a slot.
+        adapter = row.adapter = self._used(row.request.adapter) or row.adapter
         span = self._memory.spans.take(self._wanted(row, len(row.tokens)))
         if span is None:
             return False
@@ -93,7 +94,7 @@ class EngineRoom:
         self._memory.spans.give_back(span)
         if row.adapter is not None and row.adapter.host is not None:
             self._slots.unpin(row.adapter.host.digest)
-            if row.request.adapter not in self.attached:
+            if self.attached.get(row.adapter.host.digest) is not row.adapter:
                 self.forget(row.adapter.host.digest)
 
     def seats(self, row: Row) -> bool:
@@ -113,13 +114,15 @@ class EngineRoom:
 
     def forget(self, digest: str) -> None:
         """Give up the slot of a detached adapter, once no row uses it."""
-        if not any(row.request.adapter == digest for row in self._open):
+        if self._used(digest) is None:
             self._slots.forget(digest)
 
     def prefetch(self, digest: str) -> None:
         """Take an attached adapter into a slot, if there is one that nobody uses."""
         adapter = self.attached.get(digest)
-        if adapter is not None and adapter.host is not None and self._slots.pin(adapter.host):
+        if adapter is None or adapter.host is None or self._used(digest) is not None:
+            return
+        if self._slots.pin(adapter.host):
             self._slots.unpin(digest)
 
     def place(self, piece: Piece) -> Place:
@@ -136,6 +139,12 @@ class EngineRoom:
         """Bring slots in use together where they have become scattered, and tell how full the memory is."""
         self._slots.gather()
         self._observer.kv_used(self._memory.used_bytes, self._memory.size_bytes)
+
+    def _used(self, digest: str | None) -> AttachedAdapter | None:
+        """An adapter as open rows use it, if any do."""
+        if digest is None:
+            return None
+        return next((row.adapter for row in self._open if row.request.adapter == digest), None)
 
     def _wanted(self, row: Row, length: int) -> int:
         longest = len(row.request.token_ids) + row.request.max_tokens
