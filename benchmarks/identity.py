@@ -97,7 +97,7 @@ def one_round(base: Path, adapter: Path, fingerprint: BaseFingerprint, cache: Di
 def check_headers(base: Path, adapter: Path, fingerprint: BaseFingerprint) -> None:
     """All that base and adapter tell without their weights: structure, verdict, and every tensor's place."""
     with open_base(base) as opened:
-        leaves = [TensorLeaf(name, dtype, shape, "") for name, dtype, shape, _ in opened.tensors()]
+        leaves = [TensorLeaf(e.name, e.dtype, e.shape, "") for e in (stored.entry for stored in opened.tensors())]
         same = structure_root(in_order(leaves)) == fingerprint.structure_root
     if not same or compare(fingerprint, fingerprint).verdict is not Verdict.EXACT:
         raise SystemExit("The base does not equal itself.")

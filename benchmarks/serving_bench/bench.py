@@ -15,10 +15,11 @@ from benchmarks.serving_bench.fixtures import Fixtures
 from benchmarks.serving_bench.processes import Contestant
 from benchmarks.serving_bench.results import Findings
 from benchmarks.serving_bench.shapes import Shape
+from cli.suite.services import INFERENCE_COMPUTES
 
 PACKAGE: Final = "benchmarks.serving_bench.contestants"
 
-TENON_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({"OMP_WAIT_POLICY": "PASSIVE"})
+TENON_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType({"OMP_WAIT_POLICY": "PASSIVE", **INFERENCE_COMPUTES})
 """What `tenon up` gives its services and computing depends on (cli/suite/services.py)."""
 
 VLLM_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(

@@ -13,7 +13,7 @@ STORED: Final = ("float32", "bfloat16")
 RUNS: Final = 3
 """Memory hardly differs between runs."""
 SMALL_BUDGET: Final = 64 * 2**20
-"""For keys and values: so little that it makes no difference whether it is touched."""
+"""For keys and values."""
 USUAL_BUDGET: Final = 2**30
 
 PARTS: Final = (("loaded", "loaded", 1.15), ("peak", "peak while loading", 1.3))
@@ -32,8 +32,7 @@ def measure(bench: Bench, _: Sequence[str]) -> None:
             target = Target(limit, at_least=False)
             bench.findings.results.append(Result("I", text, "x", values, target, raw if name == "loaded" else {}))
     bench.findings.notes.append(
-        f"Memory: growth of the resident set with {SMALL_BUDGET >> 20} MiB for keys and values, none of it subtracted. "
-        "The peak counts pages of the files that are read, which the kernel can take back; peak_anonymous does not."
+        f"Memory: growth of the resident set with a budget of {SMALL_BUDGET >> 20} MiB for keys and values, none of it subtracted."
     )
 
 

@@ -18,6 +18,7 @@ from services.common.identity import BaseFingerprint, DigestCache, OpenBase, com
 from services.inference.adapters import AdapterPool
 from services.inference.blocking import Blocking
 from services.inference.constraints.vocabulary import Vocabulary
+from services.inference.engine import heap
 from services.inference.engine.protocol import Engine, EngineLoader
 from services.inference.metrics import InferenceMetrics
 from services.inference.model import RegisteredBase
@@ -141,6 +142,8 @@ class BasePool:
         """
         keys = [_key(hosted.registered) for hosted in self._bases.values() if hosted.registered.name == name]
         found = [await self._bases.unload(key) for key in keys]
+        if any(found):
+            await asyncio.to_thread(_give_back)
         return any(found)
 
     async def close(self) -> None:
@@ -185,7 +188,7 @@ class BasePool:
         while self._used() > self._budget:
             if not await self._bases.make_room():
                 raise self._full(base, needed)
-            await asyncio.to_thread(gc.collect)  # models refer to themselves; they would keep their memory for a while
+            await asyncio.to_thread(_give_back)
 
     def _used(self) -> int:
         return sum(hosted.size_bytes for hosted in self._bases.held()) + sum(self._reserved.values())
@@ -203,6 +206,12 @@ async def _unload(hosted: HostedBase) -> None:
     await hosted.adapters.close()
     await hosted.engine.close()
     log.info("base unloaded", base_model=hosted.registered.name)
+
+
+def _give_back() -> None:
+    """Let the memory of unloaded bases go: models refer to themselves, and malloc keeps what it gets back."""
+    gc.collect()
+    heap.give_back()
 
 
 def _key(base: RegisteredBase) -> str:

@@ -5,6 +5,7 @@ filling a missing tensor with random numbers, leaving a tensor over, running cod
 names, attaching an adapter that lies beside the base.
 """
 
+import mmap
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from services.common.bases.text import BaseText, load_text
 from services.common.errors import DomainError, Reason
 from services.common.identity import OpenBase
 from services.common.identity.config import IGNORED_KEYS, is_config
+from services.common.identity.weights import StoredTensor
 
 DTYPES: Final[Mapping[str, torch.dtype]] = {
     "F64": torch.float64,
@@ -39,6 +41,9 @@ DEFAULT_CONTEXT: Final = 2048
 
 KERNEL_KEYS: Final = frozenset({"transformers_weights", "fusion_config", "use_kernels", "kernel_config"})
 """Keys of config.json that make transformers read other files or fetch kernels; IGNORED_KEYS covers the rest."""
+
+_OWN_PAGES: Final = 2**16
+"""Bytes; smaller tensors are not worth a mapping."""
 
 _SHOWN: Final = 5
 
@@ -92,7 +97,7 @@ def load_model(opened: OpenBase, *, dtype: torch.dtype, device: torch.device | s
     """Load the model alone; arguments and errors as for ``load_base``."""
     config = build_config(opened.config)
     architecture = _classes(MODEL_FOR_CAUSAL_LM_MAPPING, config)[0]
-    tensors = {name: _Stored(name, kind, shape, view) for name, kind, shape, view in opened.tensors()}
+    tensors = {stored.entry.name: _Stored(stored, dtype) for stored in opened.tensors()}
     try:
         with _BUILDING:
             # Typed as the model alone, which it is without output_loading_info.
@@ -185,18 +190,28 @@ def _some(names: list[str]) -> str:
 
 
 class _Stored:
-    """A tensor in the mapping of an open file; indexing it, as transformers does, copies it out."""
+    """A tensor in an open file; indexing it, as transformers does, reads it."""
 
-    def __init__(self, name: str, dtype: str, shape: tuple[int, ...], view: memoryview) -> None:
-        if dtype not in DTYPES:
-            raise _not_supported(f"the tensor {name} is stored as {dtype}")
-        self._dtype, self._shape, self._view = DTYPES[dtype], shape, view
+    def __init__(self, stored: StoredTensor, wanted: torch.dtype) -> None:
+        entry = stored.entry
+        if entry.dtype not in DTYPES:
+            raise _not_supported(f"the tensor {entry.name} is stored as {entry.dtype}")
+        self._stored, self._wanted = stored, wanted
 
     def __getitem__(self, index: Any) -> torch.Tensor:
-        # A copy, because nothing may write into the mapped file and a later change of the file must not reach us.
-        if not self._view.nbytes:
-            return torch.empty(self._shape, dtype=self._dtype)[index]
-        return torch.frombuffer(bytearray(self._view), dtype=self._dtype).reshape(self._shape)[index]
+        stored, dtype = self._stored, DTYPES[self._stored.entry.dtype]
+        passing = dtype is not self._wanted and stored.nbytes >= _OWN_PAGES
+        data = _pages(stored.nbytes) if passing else torch.empty(stored.nbytes, dtype=torch.uint8)
+        stored.read_into(data.numpy().data)
+        return data.view(dtype).reshape(stored.entry.shape)[index]
+
+
+def _pages(size: int) -> torch.Tensor:
+    """Bytes in pages of their own, for what dies as soon as it is converted.
+
+    What malloc gets back it keeps, and between what stays there are holes in which nothing larger fits.
+    """
+    return torch.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype=torch.uint8)
 
 
 def _failed(error: Exception) -> DomainError:

@@ -22,7 +22,7 @@ from services.common.identity.remote_code import code_digest
 from services.common.identity.tied import without_tied_output
 from services.common.identity.tokenizer import pipeline_digest, template_digest, tokenizer_digest
 from services.common.identity.trees import TensorLeaf, in_order
-from services.common.identity.weights import WeightsFile
+from services.common.identity.weights import StoredTensor, WeightsFile
 
 __all__ = ["OpenBase", "fingerprint_base", "open_base"]
 
@@ -68,14 +68,13 @@ class OpenBase:
         """The template named ``default``, or None."""
         return self._documents.templates.get(DEFAULT_TEMPLATE)
 
-    def tensors(self) -> Iterator[tuple[str, str, tuple[int, ...], memoryview]]:
-        """Every tensor of the files: name, safetensors dtype, shape, and its bytes in the mapping of the open file.
+    def tensors(self) -> Iterator[StoredTensor]:
+        """Every tensor of the files, to be read from the files that are open.
 
         Call ``check_unchanged`` when all are read.
         """
         for file in self._weights:
-            for entry, view in file.tensors():
-                yield entry.name, entry.dtype, entry.shape, view
+            yield from file.tensors()
 
     def check_unchanged(self) -> None:
         """Hold every weights file against what it was when opened.
@@ -138,7 +137,7 @@ class OpenBase:
         return tokenizer_digest(known, self._documents.roles)
 
     def close(self) -> None:
-        """Close the files; views handed out stay valid."""
+        """Close the files; tensors handed out cannot be read any more."""
         for file in self._weights:
             file.close()
 

@@ -1,7 +1,7 @@
-"""One open safetensors file: its header, its bytes for hashing, its mapping for loading."""
+"""One open safetensors file: its header, and its bytes for hashing and loading."""
 
-import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,7 @@ from services.common.identity.canonical import sha256_hex
 from services.common.identity.files import FileIdentity, OpenFile
 from services.common.identity.safetensors_header import PREFIX_BYTES, TensorEntry, header_length, parse_header
 
-__all__ = ["WeightsFile"]
+__all__ = ["StoredTensor", "WeightsFile"]
 
 PICKLE_MAGIC: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How torch.save's archives and bare pickles begin."""
@@ -27,7 +27,6 @@ class WeightsFile:
                 SAFETENSORS_INVALID or LIMIT_EXCEEDED for its header.
         """
         self._file = OpenFile(path)
-        self._mapping: mmap.mmap | None = None
         try:
             self.header_digest, self.entries = self._read_header()
         except DomainError:
@@ -58,16 +57,26 @@ class WeightsFile:
         return sha256_hex(prefix + header), parse_header(header, file_size=size, what=self.name)
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill the buffer from ``offset`` as far as one read reaches; answers the bytes read, 0 at the end."""
-        return self._file.read_into(buffer, offset)
+        """Fill the buffer, which is not empty, from ``offset`` as far as one read reaches; answers the bytes read.
 
-    def tensors(self) -> Iterator[tuple[TensorEntry, memoryview]]:
-        """Every tensor with its bytes in the mapping, which stays valid until the last view of it is dropped."""
-        if self._mapping is None:
-            self._mapping = mmap.mmap(self._file.fileno(), self._file.identity.size, access=mmap.ACCESS_READ)
-        view = memoryview(self._mapping)
+        Raises:
+            DomainError: SAFETENSORS_INVALID where the file ends there, BASE_NOT_A_MODEL where it cannot be read.
+        """
+        # Reads, not a mapping: a file truncated under a mapping kills the process with SIGBUS, and the pages that are read
+        # through one count as the process's memory.
+        count = self._file.read_into(buffer, offset)
+        if count == 0:
+            raise DomainError(
+                Reason.SAFETENSORS_INVALID,
+                f"{self.name} ended at byte {offset} while it was read. Download or write the file again.",
+                {"file": self.name},
+            )
+        return count
+
+    def tensors(self) -> Iterator["StoredTensor"]:
+        """Every tensor, to be read while the file is open."""
         for entry in self.entries:
-            yield entry, view[entry.begin : entry.end]
+            yield StoredTensor(entry, self)
 
     def check_unchanged(self) -> None:
         """Hold the file against its identity at opening.
@@ -78,6 +87,33 @@ class WeightsFile:
         self._file.check_unchanged()
 
     def close(self) -> None:
-        """Close the file. Views handed out keep the mapping alive."""
-        self._mapping = None
+        """Close the file; its tensors cannot be read any more."""
         self._file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor of an open file.
+
+    Attributes:
+        entry: name, dtype, shape and place.
+        file: that holds it.
+    """
+
+    entry: TensorEntry
+    file: WeightsFile
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes in the file."""
+        return self.entry.end - self.entry.begin
+
+    def read_into(self, buffer: memoryview) -> None:
+        """Fill a buffer of ``nbytes`` bytes; callable from several threads at once.
+
+        Raises:
+            DomainError: as for ``WeightsFile.read_into``.
+        """
+        done = 0
+        while done < self.nbytes:
+            done += self.file.read_into(buffer[done:], self.entry.begin + done)

@@ -146,7 +146,8 @@ class Replacement:
 def is_changeable(module: nn.Module) -> bool:
     """Whether adapters can change such a module here; an embedding may look its rows up in a way of its own (OPT)."""
     if isinstance(module, nn.Embedding):
-        return type(module).forward is nn.Embedding.forward or hasattr(module, "embed_scale")
+        plain = type(module).forward is nn.Embedding.forward or getattr(module, "looks_up_rows", False)
+        return plain or hasattr(module, "embed_scale")
     return isinstance(module, nn.Linear | Conv1D)
 
 

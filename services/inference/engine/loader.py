@@ -8,6 +8,7 @@ import torch
 
 from services.common.bases.loader import context_length, load_model
 from services.common.identity import BaseFingerprint, OpenBase
+from services.inference.engine import heap
 from services.inference.engine.batched.engine import BatchedEngine
 from services.inference.engine.batched.kv import KvMemory
 from services.inference.engine.batched.model import BatchedModel, NotBatchableError
@@ -62,13 +63,15 @@ class AutoEngineLoader:
         """See ``EngineLoader``."""
         loading = asyncio.ensure_future(in_own_thread(self._load, opened, fingerprint, observer))
         try:
-            return await asyncio.shield(loading)
+            engine = await asyncio.shield(loading)
         except asyncio.CancelledError:
             # A thread cannot be stopped. An engine that nobody waits for any more would take its turns for ever.
             for made in await asyncio.gather(loading, return_exceptions=True):
                 if not isinstance(made, BaseException):
                     await made.close()
             raise
+        heap.give_back()
+        return engine
 
     def _dtype(self, fingerprint: BaseFingerprint) -> torch.dtype:
         return choose_dtype(fingerprint, self._options.device, self._options.dtype)

@@ -8,12 +8,16 @@ a thread that ends with it.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Final, ParamSpec, Protocol, TypeVar
 
 import structlog
+import torch
+
+from services.inference.engine.crew import Crew
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -75,7 +79,7 @@ class EngineThread:
         """Give an engine no more turns; in its own turn."""
         with self._changed:
             self._workers.remove(worker)
-            self._woken = True  # the thread may have nobody left to live for
+            self._woken = True  # what waits would hold on to it, and its memory, until another engine has work
 
     def wake(self) -> None:
         """Ask all engines soon; callable from any thread."""
@@ -84,19 +88,23 @@ class EngineThread:
             self._changed.notify()
 
     def _run(self) -> None:
+        crew = Crew(torch.get_num_threads(), torch.set_num_threads)
         while True:
             with self._changed:
                 self._woken = False
                 if not self._workers:
                     self._running = False
                     return
+            began, used = time.monotonic(), time.process_time()
             # Nothing here refers to an engine while the thread waits: one that has left must be able to go.
             pauses = [pause for worker in tuple(self._workers) if (pause := _turn(worker)) is not None]
             pause = min(pauses, default=None)
             if pause == 0:
+                now = time.monotonic()
+                crew.worked(now - began, time.process_time() - used, now)
                 continue
             with self._changed:
-                if not self._woken:
+                if self._workers and not self._woken:
                     self._changed.wait(pause)
 
 

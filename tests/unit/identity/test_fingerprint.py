@@ -1,13 +1,15 @@
 import hashlib
 import json
+import os
 import random
 from pathlib import Path
 
 import pytest
 
+from services.common.errors import DomainError, Reason
 from services.common.identity import fingerprint_base, open_base
 from services.common.identity.contents import CHUNK_BYTES, content_digests
-from services.common.identity.weights import WeightsFile
+from services.common.identity.weights import StoredTensor, WeightsFile
 from tests.unit.identity.build import (
     LLAMA_CONFIG,
     TOKENIZER,
@@ -197,7 +199,7 @@ def test_the_open_base_hands_out_what_was_hashed(tmp_path: Path) -> None:
         fingerprint = base.fingerprint()
         (directory / "model.safetensors").unlink()
         (directory / "config.json").unlink()
-        found = {name: (dtype, shape, bytes(view)) for name, dtype, shape, view in base.tensors()}
+        found = {t.entry.name: (t.entry.dtype, t.entry.shape, read(t)) for t in base.tensors()}
         assert found == llama_tensors()
         assert base.config == LLAMA_CONFIG
         assert json.loads(base.tokenizer_json or b"") == TOKENIZER
@@ -208,10 +210,27 @@ def test_the_open_base_hands_out_what_was_hashed(tmp_path: Path) -> None:
         assert {leaf.name for leaf in fingerprint.tensors} == set(found)
 
 
-def test_views_outlive_the_open_base(tmp_path: Path) -> None:
+def read(tensor: StoredTensor) -> bytes:
+    buffer = bytearray(tensor.nbytes)
+    tensor.read_into(memoryview(buffer))
+    return bytes(buffer)
+
+
+def test_nothing_is_read_from_a_base_that_was_closed(tmp_path: Path) -> None:
     with open_base(Base().write(tmp_path / "base")) as base:
-        name, _, _, view = next(base.tensors())
-    assert bytes(view) == llama_tensors()[name][2]
+        tensor = next(base.tensors())
+    with pytest.raises(DomainError):
+        read(tensor)
+
+
+def test_a_file_that_ends_early_is_refused(tmp_path: Path) -> None:
+    directory = Base().write(tmp_path / "base")
+    with open_base(directory) as base:
+        tensors = list(base.tensors())
+        os.truncate(directory / "model.safetensors", tensors[-1].entry.end - 1)
+        with pytest.raises(DomainError) as caught:
+            read(tensors[-1])
+    assert caught.value.reason is Reason.SAFETENSORS_INVALID
 
 
 def test_derivation_is_declared_and_no_part_of_the_id(tmp_path: Path) -> None:

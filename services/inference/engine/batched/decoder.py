@@ -84,7 +84,6 @@ class FusedDecoder:
             positions: [1, tokens].
             keep: which tokens, or how many of the last.
         """
-        # Looked up each time: an embedding may have been put in the place of another.
         x = self._embed(ids)[0]
         turn = self._turn(positions[0], x.dtype)
         for layer in self._layers:

@@ -4,6 +4,8 @@ Spans come in size classes, and an arena is cut into slabs that each hold spans 
 length lie at a constant distance and are attended to in one call, and a long row costs the short ones nothing.
 """
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +16,7 @@ from torch import Tensor
 SMALLEST: Final = 32
 """Positions of the smallest span."""
 
-LARGEST_SLAB: Final = 4096
+LARGEST_SLAB: Final = 6144
 SLABS: Final = 16
 """An arena has about so many slabs at least, however small the budget."""
 
@@ -145,8 +147,8 @@ class KvMemory:
         self._per_token = per_token
         total = self.spans.total
         # Zeros, for what lies beyond a row's end is multiplied by nothing, and that must be a number.
-        self.keys = [torch.zeros(total, s.heads, s.key_width, dtype=dtype, device=device) for s in layers]
-        self.values = [torch.zeros(total, s.heads, s.value_width, dtype=dtype, device=device) for s in layers]
+        self.keys = [_zeros(total, s.heads, s.key_width, dtype=dtype, device=device) for s in layers]
+        self.values = [_zeros(total, s.heads, s.value_width, dtype=dtype, device=device) for s in layers]
 
     @property
     def size_bytes(self) -> int:
@@ -180,6 +182,15 @@ class KvMemory:
         return larger
 
 
+def _zeros(*shape: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros that, on a processor, take memory page by page when they are first written."""
+    if device.type != "cpu":
+        return torch.zeros(*shape, dtype=dtype, device=device)
+    # torch.zeros writes them. The mapping lives as long as the tensor; malloc has no say in the size of its pages.
+    pages = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
+
+
 def token_bytes(layers: Sequence[LayerShape], dtype: torch.dtype) -> int:
     """Bytes that one position takes in all layers."""
     return sum(layer.width for layer in layers) * dtype.itemsize
@@ -193,6 +204,6 @@ def size_class(length: int) -> int:
 
 
 def slab_size(tokens: int) -> int:
-    """A power of two, so that every class divides most of a slab."""
-    wanted = max(SMALLEST, min(LARGEST_SLAB, tokens // SLABS))
-    return 1 << (wanted.bit_length() - 1)
+    """Three times a power of two, which all classes but the last divide: so rows of a class lie at one distance across slabs, too."""
+    wanted = min(LARGEST_SLAB, tokens // SLABS)
+    return 3 << ((wanted // 3).bit_length() - 1) if wanted >= SMALLEST * 3 // 2 else SMALLEST

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from services.inference.engine.batched.arrangement import Tokens
 from services.inference.engine.batched.forms import ModuleGroup
-
-PACKED_ROWS: Final = 16
-"""Rows that packed weights are laid out for; measured best from 1 to 256."""
+from services.inference.engine.batched.packed import PackedEmbedding, PackedRows, pack, packs
 
 
 @dataclass(eq=False, slots=True)
@@ -54,13 +52,13 @@ class BatchedLinear(nn.Module):
         self.group = ModuleGroup(tuple(modules), matrices[0].shape[1], outputs)
         self._rows = (matrices[0] if len(matrices) == 1 else torch.cat(matrices)).detach()
         self._step, self._head, self._shared = step, head, shared
-        self._plain = not _packs(self._rows)
+        self._plain = not packs(self._rows)
         self._scales = self._rows.dtype is not torch.float32
         if not shared:
             del matrices
             for module in modules.values():
                 del module.weight
-            self._rows = self._rows.contiguous() if self._plain else _pack(self._rows)
+            self._rows = self._rows.contiguous() if self._plain else pack(self._rows)
 
     @property
     def packed(self) -> bool:
@@ -78,6 +76,18 @@ class BatchedLinear(nn.Module):
         rows = self._rows.to_dense() if self._rows.is_mkldnn else self._rows
         matrix: Tensor = rows[self.group.columns[name]]
         return matrix
+
+    def share(self) -> PackedEmbedding | None:
+        """Pack a shared weight, and give the embedding that reads its rows there; None, and no change, where none can."""
+        if self._plain or not self._shared:
+            return None
+        packed = pack(self._rows)
+        rows = PackedRows.find(packed, self._rows)
+        if rows is None:
+            return None
+        shape = (sum(self.group.outputs), self.group.inputs)
+        self._rows, self._shared = packed, False
+        return PackedEmbedding(packed, rows, shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute outputs [..., out] with every token's own adapter."""
@@ -173,17 +183,3 @@ def _joined_bias(modules: Sequence[nn.Linear | Conv1D]) -> Tensor | None:
         return biases[0]
     zeros = [module.weight.new_zeros(module.weight.shape[0]) for module in modules]
     return torch.cat([zero if bias is None else bias.detach() for bias, zero in zip(biases, zeros, strict=True)])
-
-
-def _pack(matrix: Tensor) -> Tensor:
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(matrix, PACKED_ROWS)  # noqa: SLF001
-    return packed
-
-
-def _packs(matrix: Tensor) -> bool:
-    """Whether oneDNN computes with such a matrix here."""
-    if matrix.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    if matrix.dtype is torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
-    return matrix.dtype is torch.float32

@@ -17,6 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
 
 from services.common.identity import LinearModule
+from services.inference.engine import heap
 from services.inference.engine.batched.arrangement import OtherChange, Segment, Tokens
 from services.inference.engine.batched.attention import BatchedAttention, UnsupportedAttentionError
 from services.inference.engine.batched.decoder import FusedDecoder, is_known, joined, names_of
@@ -260,7 +261,25 @@ class BatchedModel:
             for member in modules:
                 found[member] = whole
                 self._model.set_submodule(member, whole if len(modules) == 1 else nn.Identity())
+            modules.clear()
+            del module
+            if shared:
+                self._share(whole)
+            heap.give_back()
         return found
+
+    def _share(self, whole: BatchedLinear) -> None:
+        """Have the embedding that a linear module shares its weight with read that where it is packed."""
+        name, embedding = self._embedding()
+        if type(embedding) is not nn.Embedding:
+            return
+        packed = whole.share()
+        if packed is not None:
+            self._model.set_submodule(name, packed)
+
+    def _embedding(self) -> tuple[str, nn.Module]:
+        embedding = self._model.get_input_embeddings()
+        return next((name, module) for name, module in self._model.named_modules() if module is embedding)
 
     def _replace_embeddings(self, adaptable: set[str]) -> dict[str, nn.Module]:
         found: dict[str, nn.Module] = {}
