@@ -137,11 +137,13 @@ class Bank:
     def _swap(self, one: int, other: int) -> None:
         if one == other:
             return
-        for tensor in _tensors(self._stacks):
-            moved = tensor[other].clone() if self._holders[other] is not None else None
+        tensors = list(_tensors(self._stacks))
+        # All copies first: where memory is short nothing has been moved.
+        moved = [tensor[other].clone() for tensor in tensors] if self._holders[other] is not None else []
+        for tensor in tensors:
             tensor[other] = tensor[one]
-            if moved is not None:
-                tensor[one] = moved
+        for tensor, rows in zip(tensors[: len(moved)], moved, strict=True):
+            tensor[one] = rows
         first, second = self._holders[one], self._holders[other]
         self._put(one, second)
         self._put(other, first)
