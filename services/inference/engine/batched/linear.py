@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from services.inference.engine.batched.arrangement import Tokens
 from services.inference.engine.batched.forms import ModuleGroup
-from services.inference.engine.batched.packed import PackedEmbedding, PackedRows, pack, packs
+from services.inference.engine.batched.packed import PackedEmbedding, PackedMatrix, packs
 
 
 @dataclass(eq=False, slots=True)
@@ -50,44 +50,44 @@ class BatchedLinear(nn.Module):
         matrices: list[Tensor] = [module.weight.T if self.transposed else module.weight for module in modules.values()]
         outputs = tuple(len(matrix) for matrix in matrices)
         self.group = ModuleGroup(tuple(modules), matrices[0].shape[1], outputs)
-        self._rows = (matrices[0] if len(matrices) == 1 else torch.cat(matrices)).detach()
+        rows = (matrices[0] if len(matrices) == 1 else torch.cat(matrices)).detach()
         self._step, self._head, self._shared = step, head, shared
-        self._plain = not packs(self._rows)
-        self._scales = self._rows.dtype is not torch.float32
+        self._scales, self._itemsize = rows.dtype is not torch.float32, rows.dtype.itemsize
+        # A shared matrix stays as it is, unless ``share`` packs it for both.
+        self._packs = packs(rows)
+        self._rows: Tensor | PackedMatrix = rows
         if not shared:
             del matrices
             for module in modules.values():
                 del module.weight
-            self._rows = self._rows.contiguous() if self._plain else pack(self._rows)
+            self._rows = PackedMatrix.whole(rows.contiguous()) if self._packs else rows.contiguous()
 
     @property
     def packed(self) -> bool:
         """Whether the weight is packed."""
-        return self._rows.is_mkldnn
+        return isinstance(self._rows, PackedMatrix)
 
     @property
     def own_bytes(self) -> int:
         """Memory of weight and bias, unless an embedding has them."""
         bias = self.bias.nbytes if self.bias is not None else 0
-        return 0 if self._shared else bias + sum(self.group.outputs) * self.group.inputs * self._rows.dtype.itemsize
+        return 0 if self._shared else bias + sum(self.group.outputs) * self.group.inputs * self._itemsize
 
     def matrix(self, name: str) -> Tensor:
         """The weight [out, in] of a module, unpacked for this call."""
-        rows = self._rows.to_dense() if self._rows.is_mkldnn else self._rows
-        matrix: Tensor = rows[self.group.columns[name]]
-        return matrix
+        rows = self._rows.dense() if isinstance(self._rows, PackedMatrix) else self._rows
+        return rows[self.group.columns[name]]
 
     def share(self) -> PackedEmbedding | None:
         """Pack a shared weight, and give the embedding that reads its rows there; None, and no change, where none can."""
-        if self._plain or not self._shared:
+        if isinstance(self._rows, PackedMatrix) or not self._packs:
             return None
-        packed = pack(self._rows)
-        rows = PackedRows.find(packed, self._rows)
-        if rows is None:
+        packed = PackedEmbedding.share(self._rows)
+        if packed is None:
             return None
-        shape = (sum(self.group.outputs), self.group.inputs)
-        self._rows, self._shared = packed, False
-        return PackedEmbedding(packed, rows, shape)
+        self._rows, embedding = packed
+        self._shared = False
+        return embedding
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute outputs [..., out] with every token's own adapter."""
@@ -114,17 +114,17 @@ class BatchedLinear(nn.Module):
             tokens.replace(name, lambda rows, columns=columns: self._product(rows)[..., columns], x, y[..., columns])
 
     def _product(self, x: Tensor) -> Tensor:
-        if self._plain:
-            return functional.linear(x, self._rows, self.bias)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._rows, self.bias, "none", [], "")  # noqa: SLF001
-        return product
+        if isinstance(self._rows, PackedMatrix):
+            return self._rows.product(x, self.bias)
+        if self._packs:  # oneDNN packs it for this call, and is still faster
+            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._rows, self.bias, "none", [], "")  # noqa: SLF001
+            return product
+        return functional.linear(x, self._rows, self.bias)
 
     def _product_onto(self, x: Tensor, residual: Tensor) -> Tensor:
-        if self._plain:
-            return functional.linear(x, self._rows, self.bias).add_(residual)
-        add = torch.ops.mkldnn._linear_pointwise.binary  # noqa: SLF001
-        sums: Tensor = add(x, residual, self._rows, self.bias, "add")
-        return sums
+        if isinstance(self._rows, PackedMatrix):
+            return self._rows.product_onto(x, self.bias, residual)
+        return self._product(x).add_(residual)
 
 
 class LinearPart(nn.Linear):
