@@ -134,6 +134,12 @@ def _mistral(hidden: int, layers: int, context: int) -> Mapping[str, Any]:
     return {**_llama_like(hidden, layers, context), **heads}
 
 
+def _qwen3(hidden: int, layers: int, context: int) -> Mapping[str, Any]:
+    """The first layer sees everything, the others a window; heads are normed, and wider than their share of the width."""
+    windows = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}
+    return {**_tied(hidden, layers, context), **windows, "head_dim": hidden}
+
+
 def _gemma(hidden: int, layers: int, context: int) -> Mapping[str, Any]:
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": hidden // 2}
     return {**_tied(hidden, layers, context), **heads}
@@ -170,6 +176,7 @@ ARCHITECTURES: Final = MappingProxyType(
         "gpt_neox": _gpt_neox,
         "phi3": _llama_like,
         "mistral": _mistral,
+        "qwen3": _qwen3,
         "gemma": _gemma,
         "gemma2": _gemma2,
         "opt": _opt,

@@ -32,6 +32,7 @@ TARGETS: Mapping[str, list[str]] = {
     "gpt_neox": ["query_key_value", "dense_4h_to_h"],
     "phi3": ["qkv_proj", "down_proj"],
     "mistral": ["q_proj", "v_proj", "down_proj"],
+    "qwen3": ["q_proj", "v_proj", "down_proj"],
     "gemma": ["q_proj", "v_proj", "down_proj"],
     "gemma2": ["q_proj", "v_proj", "down_proj"],
     "opt": ["q_proj", "v_proj", "fc2"],

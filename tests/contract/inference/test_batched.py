@@ -15,9 +15,10 @@ from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, open_base
 from services.inference.engine.batched.engine import BatchedEngine
 from services.inference.engine.loader import AutoEngineLoader, EngineOptions
-from services.inference.engine.protocol import Engine, EngineRequest
+from services.inference.engine.protocol import Batching, Engine, EngineRequest
 from tests.contract.inference.leftovers import assert_nothing_is_left
 from tests.contract.inference.samples import make_adapter, read_adapter
+from tests.support.tiny_bases import ARCHITECTURES
 from tests.unit.inference.engine import Observed
 
 A, B = "a" * 64, "b" * 64
@@ -306,3 +307,14 @@ async def test_closing_tells_those_who_wait(load: Load) -> None:
         await tokens(engine, range(30, 40))
     with pytest.raises(DomainError):
         await engine.next_token_logits([30], None)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+async def test_which_families_have_a_forward_pass_of_their_own(architecture: str, tiny: Callable[..., Path]) -> None:
+    with open_base(tiny(architecture)) as opened:
+        engine = await AutoEngineLoader(EngineOptions(dtype="float32", kv_bytes=2**22, prefix_bytes=0)).load(
+            opened, opened.fingerprint(), Observed()
+        )
+    assert engine.batching is Batching.CONTINUOUS
+    assert ("fused layers" in engine.compute) is (architecture in {"llama", "mistral", "qwen2", "qwen3"})
+    await engine.close()
