@@ -3,8 +3,9 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
@@ -47,18 +48,20 @@ async def received_files(parts: AsyncIterator[Part], *, directory: Path | None, 
         DomainError: INVALID_ARGUMENT: a name that is no plain file name, or twice the same; LIMIT_EXCEEDED;
             ARTIFACT_STORE_FULL where the disk is full.
     """
-    # Its mode is 0700.
-    folder = await _to_its_end(lambda: tempfile.TemporaryDirectory(prefix="tenon-import-", dir=directory))
+    with_folder = ExitStack()
     try:
-        writer = _Writer(Path(folder.name), max_bytes)
+        # Entered in the thread: a folder that is made after the cancellation is removed too. Its mode is 0700.
+        make = partial(tempfile.TemporaryDirectory, prefix="tenon-import-", dir=directory)
+        folder = Path(await _to_its_end(lambda: with_folder.enter_context(make())))
+        writer = _Writer(folder, max_bytes)
         try:
             async for part in parts:
                 await (writer.begin(part.name) if isinstance(part, NewFile) else writer.write(part))
         finally:
             await writer.close()
-        yield Path(folder.name)
+        yield folder
     finally:
-        await asyncio.to_thread(folder.cleanup)
+        await asyncio.to_thread(with_folder.close)
 
 
 class _Writer:
@@ -77,7 +80,11 @@ class _Writer:
         self._names.add(name)
         self._name = name
         self._left_of_file = self._left if name.endswith(WEIGHTS_SUFFIX) else MAX_DOCUMENT_BYTES
-        self._file = await _on_disk((self._directory / name).open, "xb")
+        await _on_disk(self._open, self._directory / name)
+
+    def _open(self, path: Path) -> None:
+        # Kept by the thread that opens it: a call cancelled meanwhile has no one else to close it.
+        self._file = path.open("xb")
 
     async def write(self, chunk: bytes) -> None:
         if self._file is None:
