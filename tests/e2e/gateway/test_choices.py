@@ -58,7 +58,7 @@ def test_several_answers_in_pieces(client: openai.OpenAI) -> None:
 
 
 def figures(tokens: list[ChatCompletionTokenLogprob]) -> list[float]:
-    return [figure.logprob for token in tokens for figure in (token, *token.top_logprobs)]
+    return [f for token in tokens for f in (token.logprob, *(other.logprob for other in token.top_logprobs))]
 
 
 def test_logprobs_of_a_chat(client: openai.OpenAI) -> None:
