@@ -21,13 +21,15 @@ from services.inference.engine.protocol import Engine, EngineRequest
 from services.inference.metrics import InferenceMetrics
 from tests.contract.inference.samples import read_adapter
 
+KERNELS = Path.home() / ".cache/tenon/kernels"
+
 STEADY_TOKENS = 48
 """Of every row, before and after a long prompt."""
 
 
 def options_for(*, rows: int = 64, slots: int = 64) -> EngineOptions:
     """The engine's settings in all measurements: no prefix is met again, so none is kept."""
-    return EngineOptions(dtype="float32", batch_rows=rows, slots=slots, prefix_bytes=0)
+    return EngineOptions(dtype="float32", batch_rows=rows, slots=slots, prefix_bytes=0, kernels_dir=KERNELS)
 
 
 async def load(base: Path, options: EngineOptions) -> tuple[Engine, BaseFingerprint]:

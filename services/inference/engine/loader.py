@@ -1,7 +1,9 @@
 """Makes the engine that suits a model: batched where its rows compute together, else one request at a time."""
 
 import asyncio
+import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 import torch
@@ -16,6 +18,8 @@ from services.inference.engine.batched.prefix import PrefixCache
 from services.inference.engine.batched.room import EngineRoom
 from services.inference.engine.batched.slots import Slots
 from services.inference.engine.formats import AUTO, choose_dtype
+from services.inference.engine.native.compiler import CompilingError, compiled
+from services.inference.engine.native.kernels import Kernels
 from services.inference.engine.protocol import Engine, EngineObserver
 from services.inference.engine.sequential.engine import SequentialEngine
 from services.inference.engine.threads import EngineThread, in_own_thread
@@ -35,6 +39,7 @@ class EngineOptions:
         slots: most adapters of a base that take part in one step.
         kv_bytes: memory for keys and values of a base's requests.
         prefix_bytes: memory for those of texts that may come again.
+        kernels_dir: keeps the kernels that are compiled for this processor; None: none are used.
     """
 
     dtype: str = AUTO
@@ -44,6 +49,7 @@ class EngineOptions:
     slots: int = 64
     kv_bytes: int = 2**30
     prefix_bytes: int = 2**28
+    kernels_dir: Path | None = None
 
 
 class AutoEngineLoader:
@@ -53,6 +59,9 @@ class AutoEngineLoader:
         """Take what all engines share."""
         self._options = options
         self._thread = EngineThread()
+        self._compiling = threading.Lock()
+        self._tried = False
+        self._found: Kernels | None = None
 
     def estimate(self, fingerprint: BaseFingerprint) -> int:
         """See ``EngineLoader``; a small base needs less than its budgets."""
@@ -83,7 +92,7 @@ class AutoEngineLoader:
         vocabulary = model.get_input_embeddings().get_parameter("weight").shape[0]
         context = context_length(model.config)
         try:
-            batched = BatchedModel(model, fingerprint.modules)
+            batched = BatchedModel(model, fingerprint.modules, self._kernels())
         except NotBatchableError as reason:
             log.warning("requests are taken one at a time", why=str(reason))
             if reason.damaged:
@@ -93,6 +102,17 @@ class AutoEngineLoader:
                 model, fingerprint.modules, observer, queue_size=self._options.queue_size, note=str(reason)
             )
         return self._batched(batched, observer, context=context, vocabulary=vocabulary, tensors=tensors)
+
+    def _kernels(self) -> Kernels | None:
+        """The kernels of this process, or None where there are none; why is told once."""
+        with self._compiling:
+            if self._options.kernels_dir is not None and not self._tried:
+                self._tried = True
+                try:
+                    self._found = Kernels(compiled(self._options.kernels_dir))
+                except CompilingError as why:
+                    log.warning("bases are computed without kernels for this processor, more slowly", why=str(why))
+            return self._found
 
     def _batched(
         self, model: BatchedModel, observer: EngineObserver, *, context: int, vocabulary: int, tensors: int

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from services.inference.engine.batched.forms import Stack
 from services.inference.engine.changes import Change, Forward
+from services.inference.engine.native.kernels import Kernels
 
 EMPTIEST: Final = 2
 """A grid may have so many times as many places as there are tokens and slots."""
@@ -122,6 +123,27 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """Each token with its slot, for a kernel that takes them however they are spread.
+
+    Attributes:
+        tokens: which ones.
+        slots: a range that holds theirs.
+        slot_of: int32 [tokens] from the first of the range.
+        kernels: that compute.
+    """
+
+    tokens: slice
+    slots: slice
+    slot_of: Tensor
+    kernels: Kernels
+
+    def apply(self, stack: Stack, x: Tensor, y: Tensor) -> None:
+        """See ``Arrangement``."""
+        self.kernels.adapt(stack.table, self.slot_of, x[self.tokens].contiguous(), y[self.tokens])
+
+
+@dataclass(frozen=True, slots=True)
 class OtherChange:
     """What one adapter makes of a module that is no LoRA on a linear one: an embedding, a matrix of its own."""
 
@@ -172,19 +194,26 @@ class Tokens:
         for other in self.others.get(name, ()):
             other.apply(forward, x.reshape(self.count, -1), y.view(self.count, -1))
 
+    def concern(self, key: str, names: Iterable[str]) -> bool:
+        """Whether the outputs of a group's modules are changed at all."""
+        return any(key in stacks for stacks, _ in self.parts) or not self.others.keys().isdisjoint(names)
+
     def adds_only(self, key: str, names: Iterable[str]) -> bool:
         """Whether the outputs of a group's modules are added to, and neither scaled nor replaced."""
         scaled = any(key in stacks and stacks[key].scaled for stacks, _ in self.parts)
         return not scaled and self.others.keys().isdisjoint(names)
 
 
-def arrange(pieces: Sequence[tuple[int, int]], begin: int, device: torch.device) -> list[Arrangement]:
+def arrange(
+    pieces: Sequence[tuple[int, int]], begin: int, device: torch.device, kernels: Kernels | None = None
+) -> list[Arrangement]:
     """Arrange tokens of one bank's adapters, which lie together.
 
     Args:
         pieces: slot and number of tokens of neighbouring pieces, slots increasing.
         begin: the first token.
         device: where the tokens are.
+        kernels: to compute with, or None.
     """
     counts: Counter[int] = Counter()
     for slot, count in pieces:
@@ -193,6 +222,9 @@ def arrange(pieces: Sequence[tuple[int, int]], begin: int, device: torch.device)
     spread = [counts[slot] for slot in range(first, last + 1)]
     each, total = max(spread), sum(spread)
     tokens, slots = slice(begin, begin + total), slice(first, last + 1)
+    if kernels is not None:
+        slot_of = [slot - first for slot, count in counts.items() for _ in range(count)]
+        return [Listed(tokens, slots, torch.tensor(slot_of, dtype=torch.int32), kernels)]
     if len(counts) == 1:
         return [Segment(tokens, first)]
     if min(spread) == each:

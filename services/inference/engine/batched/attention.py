@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from services.inference.engine.batched.kv import KvMemory, LayerShape
+from services.inference.engine.native.kernels import Kernels, NativeHeads
 
 KNOWN_OPTIONS: Final = frozenset(
     {"dropout", "scaling", "sliding_window", "softcap", "s_aux", "position_ids", "use_cache", "output_attentions"}
@@ -104,6 +105,7 @@ class AttentionPlan:
 
     Attributes:
         places: [tokens] in the arenas, where their keys and values go.
+        positions: [tokens] in their rows.
         decoding: how many tokens are generated; they come first.
         runs: of these.
         order: [spans of all runs] the token of each span, or None where it is the order of the tokens themselves.
@@ -112,6 +114,7 @@ class AttentionPlan:
     """
 
     places: Tensor
+    positions: Tensor
     decoding: int
     runs: Sequence[Run]
     order: Tensor | None
@@ -211,6 +214,35 @@ class BatchedAttention:
         parts = [_decode(self.plan, query, keys, values, how)] if self.plan.runs else []
         parts += [_prompt(self.plan, i, query, keys, values, how) for i in range(len(self.plan.prompts))]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def attend_natively(
+        self, layer: int, qkv: Tensor, turn: tuple[Tensor, Tensor], heads: NativeHeads, kernels: Kernels
+    ) -> Tensor | None:
+        """Turn and attend in the step that is planned, in few calls; None, and nothing done, where none is.
+
+        Args:
+            layer: which one.
+            qkv: [tokens, numbers of all heads], is used up.
+            turn: cosine and sine [tokens, 1, width / 2] of each position.
+            heads: of the layer.
+            kernels: to compute with.
+
+        Returns:
+            [tokens, heads * width].
+        """
+        plan, index = self.plan, self._order.get(layer)
+        if plan is None or self.memory is None or index is None:
+            return None
+        shape, memory = heads.shape, (self.memory.keys[index], self.memory.values[index])
+        kernels.turn(heads, qkv, turn, plan.places, memory)
+        out = qkv.new_empty(len(qkv), shape.heads * shape.width)
+        if plan.decoding:
+            kernels.attend(heads, qkv, plan.places, plan.positions, memory, out, plan.decoding)
+        query = qkv.view(len(qkv), -1, shape.width)[:, : shape.heads]
+        how = AttentionOptions(scaling=shape.scaling, window=shape.window)
+        for number, piece in enumerate(plan.prompts):
+            out[piece.tokens] = _prompt(plan, number, query, *memory, how).flatten(1)
+        return out
 
     def _alone(self, layer: int, query: Tensor, key: Tensor, value: Tensor, how: AttentionOptions) -> Tensor:
         """One prompt from its beginning, of which nothing is kept."""

@@ -5,11 +5,12 @@ turned together. For a few rows on a processor what happens between the products
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.activations import SiLUActivation
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 from transformers.models.mistral.modeling_mistral import MistralForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
@@ -17,6 +18,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 
 from services.inference.engine.batched.attention import AttentionOptions, BatchedAttention
 from services.inference.engine.batched.linear import BatchedLinear
+from services.inference.engine.native.kernels import AS_IT_IS, GATE, NORM, Before, HeadShape, Kernels, NativeHeads
 
 FAMILIES: Final = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
 """Models whose layers were read and are those below; what is derived from them may differ."""
@@ -26,14 +28,6 @@ FIXED_ROPE: Final = frozenset({"default", "linear", "llama3", "yarn"})
 
 JOINED: Final = (("self_attn", ("q_proj", "k_proj", "v_proj")), ("mlp", ("gate_proj", "up_proj")))
 """Modules of a layer that read the same inputs."""
-
-
-class Linear(Protocol):
-    """A group of linear modules that brings adapters in."""
-
-    def __call__(self, x: Tensor) -> Tensor: ...
-
-    def onto(self, x: Tensor, residual: Tensor) -> Tensor: ...
 
 
 def is_known(model: PreTrainedModel) -> bool:
@@ -58,7 +52,11 @@ class FusedDecoder:
     """A model's forward pass for the tokens of a step."""
 
     def __init__(
-        self, model: PreTrainedModel, linear: Mapping[str, BatchedLinear], attention: BatchedAttention
+        self,
+        model: PreTrainedModel,
+        linear: Mapping[str, BatchedLinear],
+        attention: BatchedAttention,
+        kernels: Kernels | None = None,
     ) -> None:
         """Take the parts of a model.
 
@@ -66,12 +64,14 @@ class FusedDecoder:
             model: one that ``is_known``.
             linear: its linear modules, by the name of each.
             attention: of all layers.
+            kernels: to compute with, or None.
         """
         body: Any = model.model
         self._embed: Callable[[Tensor], Tensor] = body.embed_tokens
         self._rotary = body.rotary_emb
         self._layers = [
-            _Layer(layer, f"model.layers.{index}", linear, attention) for index, layer in enumerate(body.layers)
+            _Layer(layer, f"model.layers.{index}", linear, attention, kernels)
+            for index, layer in enumerate(body.layers)
         ]
         self._norm = _Norm(body.norm)
         self._head = linear["lm_head"]
@@ -89,8 +89,7 @@ class FusedDecoder:
         for layer in self._layers:
             x = layer(x, turn)
         kept = x[-keep:] if isinstance(keep, int) else x.index_select(0, keep)
-        logits: Tensor = self._head(self._norm(kept))
-        return logits
+        return self._head.after(self._norm, kept)
 
     def _turn(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosine and sine [tokens, 1, width / 2] of the angles at some positions (Su et al., 2021)."""
@@ -104,7 +103,14 @@ class FusedDecoder:
 class _Layer:
     """One decoder layer."""
 
-    def __init__(self, layer: Any, name: str, linear: Mapping[str, BatchedLinear], attention: BatchedAttention) -> None:
+    def __init__(
+        self,
+        layer: Any,
+        name: str,
+        linear: Mapping[str, BatchedLinear],
+        attention: BatchedAttention,
+        kernels: Kernels | None,
+    ) -> None:
         own, config = layer.self_attn, layer.self_attn.config
         self._index: int = own.layer_idx
         self._width: int = own.head_dim
@@ -114,21 +120,38 @@ class _Layer:
         self._attention = attention
         self._before, self._between = _Norm(layer.input_layernorm), _Norm(layer.post_attention_layernorm)
         self._norms = (_Norm(own.q_norm), _Norm(own.k_norm)) if hasattr(own, "q_norm") else None
-        self._qkv: Linear = linear[f"{name}.self_attn.q_proj"]
-        self._out: Linear = linear[f"{name}.self_attn.o_proj"]
-        self._gate_up: Linear = linear[f"{name}.mlp.gate_proj"]
-        self._down: Linear = linear[f"{name}.mlp.down_proj"]
-        self._act: Callable[[Tensor], Tensor] = layer.mlp.act_fn
+        self._qkv = linear[f"{name}.self_attn.q_proj"]
+        self._out = linear[f"{name}.self_attn.o_proj"]
+        self._gate_up = linear[f"{name}.mlp.gate_proj"]
+        self._down = linear[f"{name}.mlp.down_proj"]
+        self._gate = _Gate(layer.mlp.act_fn)
+        self._kernels = kernels
+        if kernels is not None:
+            self._heads = NativeHeads(self._shape(config.num_attention_heads))
 
     def __call__(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
         """Compute outputs [tokens, hidden]."""
-        qkv = self._qkv(self._before(x)).view(len(x), -1, self._width)
-        turned = _turned(self._normed(qkv[:, : self._turned]), *turn)
-        query, key, value = turned[:, : -self._shared], turned[:, -self._shared :], qkv[:, self._turned :]
-        seen = self._attention.attend(self._index, query, key, value, self._options)
-        x = self._out.onto(seen.reshape(len(x), -1), x)
-        gate, up = self._gate_up(self._between(x)).chunk(2, -1)
-        return self._down.onto(self._act(gate).mul_(up), x)
+        seen = self._attend(self._qkv.after(self._before, x), turn)
+        x = self._out.after(AS_THEY_ARE, seen, onto=x)
+        return self._down.after(self._gate, self._gate_up.after(self._between, x), onto=x)
+
+    def _attend(self, qkv: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+        """Attend [tokens, heads * width]."""
+        if self._kernels is not None:
+            found = self._attention.attend_natively(self._index, qkv, turn, self._heads, self._kernels)
+            if found is not None:
+                return found
+        heads = qkv.view(len(qkv), -1, self._width)
+        turned = _turned(self._normed(heads[:, : self._turned]), *turn)
+        query, key, value = turned[:, : -self._shared], turned[:, -self._shared :], heads[:, self._turned :]
+        return self._attention.attend(self._index, query, key, value, self._options).reshape(len(qkv), -1)
+
+    def _shape(self, heads: int) -> HeadShape:
+        norms = None
+        if self._norms is not None:
+            query, key = self._norms
+            norms = (query.weight, key.weight, query.eps)
+        return HeadShape(heads, self._shared, self._width, norms, self._options.scaling, self._options.window)
 
     def _normed(self, heads: Tensor) -> Tensor:
         """Queries and keys [tokens, heads, width], normed where the family does so."""
@@ -143,8 +166,10 @@ class _Norm:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._weight: Tensor = module.weight  # type: ignore[assignment]
-        self._eps = torch.tensor(float(module.variance_epsilon), device=self._weight.device)  # type: ignore[arg-type]
+        self.weight: Tensor = module.weight.detach()  # type: ignore[operator]
+        self.eps = float(module.variance_epsilon)  # type: ignore[arg-type]
+        self._eps = torch.tensor(self.eps, device=self.weight.device)
+        self.native = Before(NORM, self.weight, self.eps)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Norm the last dimension."""
@@ -153,7 +178,32 @@ class _Norm:
             return normed
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         scale = torch.addcmul(self._eps, length, length, value=1 / x.shape[-1]).rsqrt_()
-        return (x * scale).mul_(self._weight)
+        return (x * scale).mul_(self.weight)
+
+
+class _Gate:
+    """``act(gate) * up`` of ``gate | up``."""
+
+    def __init__(self, act: Callable[[Tensor], Tensor]) -> None:
+        self._act = act
+        self.native = Before(GATE) if isinstance(act, nn.SiLU | SiLUActivation) else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Compute [tokens, inner] of [tokens, 2 inner]."""
+        gate, up = x.chunk(2, -1)
+        return self._act(gate).mul_(up)
+
+
+class _AsTheyAre:
+    """Inputs that are used as they are."""
+
+    native = AS_IT_IS
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
+
+
+AS_THEY_ARE: Final = _AsTheyAre()
 
 
 def _turned(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -154,7 +154,8 @@ class BatchedEngine:
         dtype = str(self._model.dtype).removeprefix("torch.")
         packed = f", {self._model.packed} matrices prepacked" if self._model.packed else ""
         fused = ", fused layers" if self._model.fused else ""
-        return f"{dtype}, {self._model.device.type}, up to {self._max_rows} requests together{packed}{fused}"
+        native = ", kernels for this processor" if self._model.native else ""
+        return f"{dtype}, {self._model.device.type}, up to {self._max_rows} requests together{packed}{fused}{native}"
 
     @property
     def batching(self) -> Batching:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from services.inference.engine.changes import Change, LinearChange
+from services.inference.engine.native.kernels import AdaptedPart, AdapterTable
 
 SMALLEST_RANK: Final = 8
 
@@ -70,7 +71,7 @@ class StackPart:
         return StackPart(self.low, self.out, self.b[slots], gain, shift)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stack:
     """What the adapters in slots do to a group of modules.
 
@@ -90,6 +91,13 @@ class Stack:
     def tensors(self) -> list[Tensor]:
         """All of them, each with a place for every slot."""
         return [self.a, *(t for part in self.parts for t in (part.b, part.gain, part.shift) if t is not None)]
+
+    @cached_property
+    def table(self) -> AdapterTable:
+        """The same for the kernels."""
+        return AdapterTable(
+            self.a, [AdaptedPart(part.low.start, part.out.start, part.b, part.gain, part.shift) for part in self.parts]
+        )
 
     @property
     def scaled(self) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from transformers.pytorch_utils import Conv1D
 from services.inference.engine.batched.arrangement import Tokens
 from services.inference.engine.batched.forms import ModuleGroup
 from services.inference.engine.batched.packed import PackedEmbedding, PackedMatrix, packs
+from services.inference.engine.native.kernels import AS_IT_IS, Before, Kernels
+from services.inference.engine.native.matrix import NativeMatrix
 
 
 @dataclass(eq=False, slots=True)
@@ -27,6 +29,19 @@ class Step:
     head: Tokens | None = None
 
 
+class Preparation(Protocol):
+    """What the inputs of linear modules are made of.
+
+    Attributes:
+        native: how a kernel makes them, or None where none does.
+    """
+
+    @property
+    def native(self) -> Before | None: ...
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
 class BatchedLinear(nn.Module):
     """Takes the place of linear modules that read the same inputs; there is no other copy of their weights.
 
@@ -34,13 +49,20 @@ class BatchedLinear(nn.Module):
     """
 
     def __init__(
-        self, modules: Mapping[str, nn.Linear | Conv1D], step: Step, *, head: bool = False, shared: bool = False
+        self,
+        modules: Mapping[str, nn.Linear | Conv1D],
+        step: Step,
+        *,
+        kernels: Kernels | None = None,
+        head: bool = False,
+        shared: bool = False,
     ) -> None:
         """Take modules over.
 
         Args:
             modules: by name; all of one kind. They lose their weights, unless these are shared.
             step: that runs.
+            kernels: to compute with, or None.
             head: whether it makes the logits.
             shared: whether the weight of the only module is needed as it is, by an embedding.
         """
@@ -54,18 +76,18 @@ class BatchedLinear(nn.Module):
         self._step, self._head, self._shared = step, head, shared
         self._scales, self._itemsize = rows.dtype is not torch.float32, rows.dtype.itemsize
         # A shared matrix stays as it is, unless ``share`` packs it for both.
-        self._packs = packs(rows)
-        self._rows: Tensor | PackedMatrix = rows
+        self._kernels, self._packs = kernels, packs(rows)
+        self._rows: Tensor | PackedMatrix | NativeMatrix = rows
         if not shared:
             del matrices
             for module in modules.values():
                 del module.weight
-            self._rows = PackedMatrix.whole(rows.contiguous()) if self._packs else rows.contiguous()
+            self._rows = self._pack(rows.contiguous()) if self._packs else rows.contiguous()
 
     @property
     def packed(self) -> bool:
         """Whether the weight is packed."""
-        return isinstance(self._rows, PackedMatrix)
+        return not isinstance(self._rows, Tensor)
 
     @property
     def own_bytes(self) -> int:
@@ -75,17 +97,22 @@ class BatchedLinear(nn.Module):
 
     def matrix(self, name: str) -> Tensor:
         """The weight [out, in] of a module, unpacked for this call."""
-        rows = self._rows.dense() if isinstance(self._rows, PackedMatrix) else self._rows
+        rows = self._rows if isinstance(self._rows, Tensor) else self._rows.dense()
         return rows[self.group.columns[name]]
 
     def share(self) -> PackedEmbedding | None:
         """Pack a shared weight, and give the embedding that reads its rows there; None, and no change, where none can."""
-        if isinstance(self._rows, PackedMatrix) or not self._packs:
+        if not isinstance(self._rows, Tensor) or not self._packs:
             return None
-        packed = PackedEmbedding.share(self._rows)
-        if packed is None:
-            return None
-        self._rows, embedding = packed
+        if self._kernels is not None:
+            shape = (self._rows.shape[0], self._rows.shape[1])
+            self._rows = matrix = NativeMatrix.whole(self._kernels, self._rows, self.bias)
+            embedding = PackedEmbedding(matrix, [matrix.rows], shape)
+        else:
+            packed = PackedEmbedding.share(self._rows)
+            if packed is None:
+                return None
+            self._rows, embedding = packed
         self._shared = False
         return embedding
 
@@ -94,10 +121,27 @@ class BatchedLinear(nn.Module):
         y = self._product(x)
         tokens = self._step.head if self._head else self._step.body
         if tokens is not None:
-            tokens.add(self.group.key, x, y)
-            if tokens.others:
-                self._replace(tokens, x, y)
+            self._adapt(tokens, x, y)
         return y
+
+    def after(self, preparation: Preparation, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """Compute the outputs [tokens, out] for inputs that are made of ``x``, plus what they are added to."""
+        matrix, before = self._rows, preparation.native
+        if not isinstance(matrix, NativeMatrix):
+            inputs = preparation(x)
+            return self.forward(inputs) if onto is None else self.onto(inputs, onto)
+        tokens = self._step.head if self._head else self._step.body
+        if tokens is not None and not tokens.concern(self.group.key, self.group.names):
+            tokens = None
+        if before is None:
+            x, before = preparation(x), AS_IT_IS
+        if tokens is None:
+            return matrix.product(x, before, onto)
+        kept = None if before is AS_IT_IS else x.new_empty(len(x), self.group.inputs)
+        adds = tokens.adds_only(self.group.key, self.group.names)
+        y = matrix.product(x, before, onto if adds else None, kept)
+        self._adapt(tokens, x if kept is None else kept, y)
+        return y if adds or onto is None else y.add_(onto)
 
     def onto(self, x: Tensor, residual: Tensor) -> Tensor:
         """Compute ``residual`` plus the outputs."""
@@ -109,11 +153,23 @@ class BatchedLinear(nn.Module):
             tokens.add(self.group.key, x, y)
         return y
 
+    def _adapt(self, tokens: Tokens, x: Tensor, y: Tensor) -> None:
+        tokens.add(self.group.key, x, y)
+        if tokens.others:
+            self._replace(tokens, x, y)
+
+    def _pack(self, rows: Tensor) -> PackedMatrix | NativeMatrix:
+        if self._kernels is None:
+            return PackedMatrix.whole(rows)
+        return NativeMatrix.whole(self._kernels, rows, self.bias)
+
     def _replace(self, tokens: Tokens, x: Tensor, y: Tensor) -> None:
         for name, columns in self.group.columns.items():
             tokens.replace(name, lambda rows, columns=columns: self._product(rows)[..., columns], x, y[..., columns])
 
     def _product(self, x: Tensor) -> Tensor:
+        if isinstance(self._rows, NativeMatrix):
+            return self._rows.product(x.reshape(-1, self.group.inputs)).view(*x.shape[:-1], -1)
         if isinstance(self._rows, PackedMatrix):
             return self._rows.product(x, self.bias)
         if self._packs:  # oneDNN packs it for this call, and is still faster

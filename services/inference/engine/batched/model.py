@@ -28,6 +28,7 @@ from services.inference.engine.batched.packing import PackedStep, Place, pack
 from services.inference.engine.batched.room import AttachedAdapter
 from services.inference.engine.batched.rows import Piece, Row
 from services.inference.engine.changes import is_changeable
+from services.inference.engine.native.kernels import Kernels
 from services.inference.engine.protocol import EngineRequest
 
 AGREED: Final = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -52,17 +53,19 @@ class NotBatchableError(Exception):
 class BatchedModel:
     """A model taken over. Computes in one thread at a time."""
 
-    def __init__(self, model: PreTrainedModel, modules: Iterable[LinearModule]) -> None:
+    def __init__(self, model: PreTrainedModel, modules: Iterable[LinearModule], kernels: Kernels | None = None) -> None:
         """Take a model over, and try whether it computes as before.
 
         Args:
             model: in evaluation mode; belongs to this from now on.
             modules: its modules with a matrix, as its fingerprint lists them.
+            kernels: to compute with, where the model is one that they know; or None.
 
         Raises:
             NotBatchableError: where it does not.
         """
         self._model = model
+        self._kernels = kernels if model.dtype is torch.float32 and model.device.type == "cpu" else None
         self._attention = BatchedAttention()
         self._decoder: FusedDecoder | None = None
         self._step = Step()
@@ -83,7 +86,7 @@ class BatchedModel:
         self._embeddings = self._replace_embeddings(names)
         self._parts = {name: LinearPart(whole, name) for name, whole in self._linear.items() if name in names}
         if fused:
-            self._decoder = FusedDecoder(model, self._linear, self._attention)
+            self._decoder = FusedDecoder(model, self._linear, self._attention, self._kernels)
         try:
             self._try(expected, damaged=True)
         except NotBatchableError:
@@ -127,6 +130,11 @@ class BatchedModel:
         return self._decoder is not None
 
     @property
+    def native(self) -> bool:
+        """Whether kernels compute that were compiled for this processor."""
+        return self._kernels is not None
+
+    @property
     def size_bytes(self) -> int:
         """Memory of the weights."""
         packed = sum(whole.own_bytes for whole in set(self._linear.values()))
@@ -143,7 +151,7 @@ class BatchedModel:
         Returns:
             The rows of complete pieces, and the logits [rows, vocabulary] of their next tokens.
         """
-        packed = pack(pieces, place_of, self.device)
+        packed = pack(pieces, place_of, self.device, self._kernels)
         rows = [piece.row for piece in packed.pieces if piece.complete]
         with self._running(packed):
             logits = self._logits(packed.ids, packed.positions, packed.ends if rows else 1)
@@ -257,7 +265,7 @@ class BatchedModel:
             modules = {member: linear.pop(member) for member in together.get(name, (name,))}
             module = modules[name]
             shared = id(module.weight) in embedded
-            whole = BatchedLinear(modules, self._step, head=module is head, shared=shared)
+            whole = BatchedLinear(modules, self._step, kernels=self._kernels, head=module is head, shared=shared)
             for member in modules:
                 found[member] = whole
                 self._model.set_submodule(member, whole if len(modules) == 1 else nn.Identity())

@@ -8,12 +8,13 @@ import ctypes
 import math
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from services.inference.engine import heap
+from services.inference.engine.native.matrix import NativeMatrix
 
 PACKED_ROWS: Final = 16
 """Rows that packed weights are laid out for; measured best from 1 to 256."""
@@ -98,8 +99,16 @@ class PackedMatrix:
         return sums
 
 
+class Rows(Protocol):
+    """Rows of a packed matrix."""
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, ids: Tensor) -> Tensor: ...
+
+
 class PackedRows:
-    """Reads rows of a packed matrix."""
+    """Reads rows of a matrix that oneDNN packed."""
 
     def __init__(self, packed: Tensor, rows: int, width: int, block: int, pair: int) -> None:
         """Assume an order.
@@ -153,12 +162,12 @@ class PackedEmbedding(nn.Embedding):
     looks_up_rows = True
     """It computes what a plain Embedding does (``changes.is_changeable``)."""
 
-    def __init__(self, matrix: PackedMatrix, rows: Sequence[PackedRows], shape: tuple[int, int]) -> None:
+    def __init__(self, matrix: "PackedMatrix | NativeMatrix", rows: Sequence[Rows], shape: tuple[int, int]) -> None:
         """Read rows of a packed matrix.
 
         Args:
             matrix: [rows, width].
-            rows: of each of its pieces.
+            rows: of each of its pieces, one after another.
             shape: of the matrix.
         """
         nn.Module.__init__(self)

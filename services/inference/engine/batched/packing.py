@@ -13,6 +13,7 @@ from services.inference.engine.batched.kv import Span
 from services.inference.engine.batched.rows import Piece
 from services.inference.engine.batched.slots import Bank
 from services.inference.engine.changes import Change
+from services.inference.engine.native.kernels import Kernels
 
 T = TypeVar("T")
 
@@ -57,7 +58,9 @@ class PackedStep:
     head: Tokens | None
 
 
-def pack(pieces: Sequence[Piece], place_of: Callable[[Piece], Place], device: torch.device) -> PackedStep:
+def pack(
+    pieces: Sequence[Piece], place_of: Callable[[Piece], Place], device: torch.device, kernels: Kernels | None = None
+) -> PackedStep:
     """Pack the pieces of a step: first tokens that are generated, then prompts; in both, those of one adapter together."""
     placed = sorted(((piece, place_of(piece)) for piece in pieces), key=lambda item: _order(*item))
     ids = [token for piece, _ in placed for token in piece.row.tokens[piece.row.computed :][: piece.count]]
@@ -67,14 +70,15 @@ def pack(pieces: Sequence[Piece], place_of: Callable[[Piece], Place], device: to
     last = -1
     ends = [last for piece, _ in placed if (last := last + piece.count) >= 0 and piece.complete]
     complete = [(piece, place, 1) for piece, place in placed if piece.complete]
+    at = torch.tensor(positions, device=device)
     return PackedStep(
         [piece for piece, _ in placed],
         torch.tensor([ids], device=device),
-        torch.tensor([positions], device=device),
+        at.unsqueeze(0),
         torch.tensor(ends, device=device),
-        _attention(placed, torch.tensor(places, device=device)),
-        _tokens([(piece, place, piece.count) for piece, place in placed], device),
-        _tokens(complete, device),
+        _attention(placed, torch.tensor(places, device=device), at),
+        _tokens([(piece, place, piece.count) for piece, place in placed], device, kernels),
+        _tokens(complete, device, kernels),
     )
 
 
@@ -83,7 +87,7 @@ def _order(piece: Piece, place: Place) -> tuple[bool, int, int, int]:
     return not piece.row.decoding, id(place.bank) if place.bank else 0, place.slot, place.span.begin
 
 
-def _attention(placed: Sequence[tuple[Piece, Place]], places: Tensor) -> AttentionPlan:
+def _attention(placed: Sequence[tuple[Piece, Place]], places: Tensor, positions: Tensor) -> AttentionPlan:
     decoding = [(place.span, piece.row.computed + 1) for piece, place in placed if piece.row.decoding]
     prompts, begin = [], len(decoding)
     for piece, place in placed[len(decoding) :]:
@@ -91,14 +95,14 @@ def _attention(placed: Sequence[tuple[Piece, Place]], places: Tensor) -> Attenti
         begin += piece.count
     runs, order = _runs(decoding)
     if order == list(range(len(decoding))):
-        return AttentionPlan(places, len(decoding), runs, None, None, prompts)
+        return AttentionPlan(places, positions, len(decoding), runs, None, None, prompts)
     back = [0] * len(decoding)
     for index, token in enumerate(order):
         if token >= 0:
             back[token] = index
     device = places.device
     spans = torch.tensor([max(token, 0) for token in order], device=device)
-    return AttentionPlan(places, len(decoding), runs, spans, torch.tensor(back, device=device), prompts)
+    return AttentionPlan(places, positions, len(decoding), runs, spans, torch.tensor(back, device=device), prompts)
 
 
 def _runs(decoding: Sequence[tuple[Span, int]]) -> tuple[list[Run], list[int]]:
@@ -129,7 +133,7 @@ def _runs(decoding: Sequence[tuple[Span, int]]) -> tuple[list[Run], list[int]]:
     return runs, order
 
 
-def _tokens(placed: Sequence[tuple[Piece, Place, int]], device: torch.device) -> Tokens | None:
+def _tokens(placed: Sequence[tuple[Piece, Place, int]], device: torch.device, kernels: Kernels | None) -> Tokens | None:
     """What adapters do to some tokens of each piece."""
     total = sum(count for _, _, count in placed)
     # Generated tokens and prompts apart: so both are spread evenly.
@@ -148,7 +152,7 @@ def _tokens(placed: Sequence[tuple[Piece, Place, int]], device: torch.device) ->
     parts: list[tuple[Stacks, Arrangement]] = [
         (key[0].window(arrangement.slots), arrangement)
         for key, pieces in taken.items()
-        for arrangement in arrange(pieces, begins[key], device)
+        for arrangement in arrange(pieces, begins[key], device, kernels)
     ]
     if not parts and not others:
         return None
