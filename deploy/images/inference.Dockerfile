@@ -13,6 +13,8 @@ RUN python -m venv /opt/tenon \
  && /opt/tenon/bin/pip install --no-cache-dir ${PIP_OPTIONS} -c constraints.txt '.[inference]'
 
 FROM python:3.11-slim
+# Kernels are compiled for the processor that they run on, when they first do.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/tenon /opt/tenon
 ENV PATH=/opt/tenon/bin:$PATH PYTHONUNBUFFERED=1 TENON_LISTEN=0.0.0.0:8603 TENON_LOG_FORMAT=json
 # Threads that wait for one another spin for a moment, and weights lie in large pages: steps take about half as long.

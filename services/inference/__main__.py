@@ -74,7 +74,7 @@ async def inference(settings: InferenceSettings, registry: Registry, store: Arti
                 slots=settings.inference_slots,
                 kv_bytes=settings.inference_kv_bytes,
                 prefix_bytes=settings.inference_prefix_bytes,
-                kernels_dir=settings.cache_dir / "kernels",
+                kernels_dir=settings.cache_dir / "kernels" if settings.inference_kernels else None,
             )
         ),
         adapters,

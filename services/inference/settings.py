@@ -46,6 +46,10 @@ class InferenceSettings(ServerSettings, ArtifactSettings, RegistryClientSettings
     inference_slots: int = Field(
         64, ge=1, le=4096, description="Adapters of one base that can take part in one computation."
     )
+    inference_kernels: bool = Field(
+        default=True,
+        description="Compile kernels for this processor at the first start, where there is a C compiler, and use them.",
+    )
     inference_dtype: str = Field(
         "auto",
         pattern="^(auto|float32|bfloat16|float16)$",

@@ -1,6 +1,7 @@
 """The kinds of engines that the suite runs over."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -15,12 +16,18 @@ LoadEngine = Callable[..., Awaitable[tuple[Engine, BaseFingerprint]]]
 
 BATCH_ROWS: Final = 24
 
+KERNELS: Final = Path(__file__).parents[3] / ".cache/kernels"
+
 
 def sequential_loader(queue_size: int, dtype: torch.dtype) -> EngineLoader:
     return SequentialEngineLoader(dtype=str(dtype).removeprefix("torch."), device="cpu", queue_size=queue_size)
 
 
-def batched_loader(queue_size: int, dtype: torch.dtype) -> EngineLoader:
+def native_loader(queue_size: int, dtype: torch.dtype) -> EngineLoader:
+    return batched_loader(queue_size, dtype, kernels_dir=KERNELS)
+
+
+def batched_loader(queue_size: int, dtype: torch.dtype, kernels_dir: Path | None = None) -> EngineLoader:
     options = EngineOptions(
         dtype=str(dtype).removeprefix("torch."),
         queue_size=queue_size,
@@ -28,6 +35,7 @@ def batched_loader(queue_size: int, dtype: torch.dtype) -> EngineLoader:
         slots=16,
         kv_bytes=2**24,
         prefix_bytes=2**22,
+        kernels_dir=kernels_dir,
     )
     return AutoEngineLoader(options)
 
@@ -35,4 +43,5 @@ def batched_loader(queue_size: int, dtype: torch.dtype) -> EngineLoader:
 ENGINES: Final[Mapping[str, Callable[[int, torch.dtype], EngineLoader]]] = {
     "sequential": sequential_loader,
     "batched": batched_loader,
+    "native": native_loader,
 }

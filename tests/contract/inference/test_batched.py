@@ -16,6 +16,7 @@ from services.common.identity import BaseFingerprint, open_base
 from services.inference.engine.batched.engine import BatchedEngine
 from services.inference.engine.loader import AutoEngineLoader, EngineOptions
 from services.inference.engine.protocol import Batching, Engine, EngineRequest
+from tests.contract.inference.engines import KERNELS
 from tests.contract.inference.leftovers import assert_nothing_is_left
 from tests.contract.inference.samples import make_adapter, read_adapter
 from tests.support.tiny_bases import ARCHITECTURES
@@ -48,7 +49,9 @@ async def load(tiny: Callable[..., Path]) -> AsyncIterator[Load]:
     async with AsyncExitStack() as stack:
 
         async def make(**options: Any) -> tuple[BatchedEngine, Counted, BaseFingerprint]:
-            settings = EngineOptions(**{"dtype": "float32", "kv_bytes": 2**22, "prefix_bytes": 2**20, **options})
+            settings = EngineOptions(
+                **{"dtype": "float32", "kv_bytes": 2**22, "prefix_bytes": 2**20, "kernels_dir": KERNELS, **options}
+            )
             with open_base(tiny(context=2048)) as opened:
                 fingerprint, counted = opened.fingerprint(), Counted()
                 engine = await AutoEngineLoader(settings).load(opened, fingerprint, counted)
@@ -131,8 +134,8 @@ async def test_an_adapter_that_is_attached_again_while_it_is_used_leaves_nothing
 
     await attach(B, "q_proj", "o_proj")
     await attach(A, "q_proj")  # lies as the first one does
-    want = await tokens(engine, range(30, 40), A, count=300)
-    running = asyncio.create_task(tokens(engine, range(30, 40), A, count=300))
+    want = await tokens(engine, range(30, 40), A, count=1500)
+    running = asyncio.create_task(tokens(engine, range(30, 40), A, count=1500))
     while not engine._room._open:
         await asyncio.sleep(0.001)
     await attach("c" * 64, "q_proj", "k_proj")  # a narrower layout, which A fits into as well
@@ -143,7 +146,7 @@ async def test_an_adapter_that_is_attached_again_while_it_is_used_leaves_nothing
         assert await tokens(engine, range(30, 40), A) == want[:20]
         assert not running.done()
     assert await running == want
-    assert await tokens(engine, range(30, 40), A, count=300) == want
+    assert await tokens(engine, range(30, 40), A, count=1500) == want
     for digest in (A, B, "c" * 64):
         await engine.detach(digest)
     await engine.next_token_logits([5], None)  # what was sent before it has been done

@@ -24,6 +24,7 @@ from services.inference.constraints.vocabulary import Vocabulary
 from services.inference.engine.batched.engine import BatchedEngine
 from services.inference.engine.loader import AutoEngineLoader, EngineOptions
 from services.inference.engine.protocol import EngineRequest, Sampling, TokenEvent
+from tests.contract.inference.engines import KERNELS
 from tests.contract.inference.leftovers import assert_nothing_is_left
 from tests.contract.inference.reference import Reference
 from tests.contract.inference.samples import TARGETS, make_adapter, read_adapter
@@ -95,7 +96,15 @@ class Place:
 async def places(tiny: Callable[..., Path], tmp_path: Path) -> AsyncIterator[list[Place]]:
     """Two bases in one thread; memory for few of their requests, slots for few of their adapters."""
     loader = AutoEngineLoader(
-        EngineOptions(dtype="float32", queue_size=24, batch_rows=12, slots=5, kv_bytes=2**18, prefix_bytes=2**17)
+        EngineOptions(
+            dtype="float32",
+            queue_size=24,
+            batch_rows=12,
+            slots=5,
+            kv_bytes=2**18,
+            prefix_bytes=2**17,
+            kernels_dir=KERNELS,
+        )
     )
     async with AsyncExitStack() as stack:
         made = []

@@ -137,7 +137,7 @@ class BatchedLinear(nn.Module):
             x, before = preparation(x), AS_IT_IS
         if tokens is None:
             return matrix.product(x, before, onto)
-        kept = None if before is AS_IT_IS else x.new_empty(len(x), self.group.inputs)
+        kept = None if before is AS_IT_IS else x.new_empty(x.shape[0], self.group.inputs)
         adds = tokens.adds_only(self.group.key, self.group.names)
         y = matrix.product(x, before, onto if adds else None, kept)
         self._adapt(tokens, x if kept is None else kept, y)

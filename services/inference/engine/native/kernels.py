@@ -147,7 +147,7 @@ class Kernels:
     ) -> Tensor:
         """See ``NativeMatrix.product``."""
         x = x.contiguous()
-        y = torch.empty(len(x), matrix.outputs)
+        y = torch.empty(x.shape[0], matrix.outputs)
         weight = None if before.weight is None else before.weight.data_ptr()
         kept_at = None if kept is None else kept.data_ptr()
         residual = None if residual is None else residual.contiguous()
@@ -158,7 +158,7 @@ class Kernels:
             x.data_ptr(),
             None if residual is None else residual.data_ptr(),
             y.data_ptr(),
-            len(x),
+            x.shape[0],
             scratch,
             self._threads,
         )
@@ -174,7 +174,7 @@ class Kernels:
             y: [tokens, out] of the whole group.
         """
         self._library.tenon_adapt(
-            byref(table.stack), slots.data_ptr(), x.data_ptr(), y.data_ptr(), len(slots), y.stride(0)
+            byref(table.stack), slots.data_ptr(), x.data_ptr(), y.data_ptr(), slots.shape[0], y.stride(0)
         )
 
     def turn(
@@ -204,7 +204,7 @@ class Kernels:
             places.data_ptr(),
             keys.data_ptr(),
             values.data_ptr(),
-            len(qkv),
+            qkv.shape[0],
         )
 
     def attend(
