@@ -15,13 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.serving_bench.bench import TENON_ENVIRONMENT
 from benchmarks.serving_bench.contestants.tenon import load, options_for
 from benchmarks.serving_bench.fixtures import Fixtures
 from benchmarks.serving_bench.shapes import LARGE, SMALL
+from services.inference.engine.native.kernels import Kernels
 from services.inference.engine.protocol import EngineRequest
 from tests.contract.inference.samples import read_adapter
 
@@ -33,8 +34,23 @@ KINDS: Final = {
     "aten::baddbmm": "products of adapters",
     "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
     "aten::index_copy_": "keys and values written",
+    "kernel linear": "products of the base",
+    "kernel adapt": "products of adapters",
+    "kernel attend": "attention",
+    "kernel turn": "keys and values written",
 }
 OTHER: Final = "other operations"
+
+
+def _recorded(name: str) -> Callable[..., Any]:
+    """A kernel as torch's profiler sees operations."""
+    kernel = getattr(Kernels, name)
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        with record_function(f"kernel {name}"):
+            return kernel(*arguments, **keywords)
+
+    return call
 
 
 class Watch:
@@ -53,6 +69,8 @@ class Watch:
             return self._compute(pieces, place_of)
         self._seen += 1
         if self._seen == BEFORE + STEPS:
+            for name in ("linear", "adapt", "attend", "turn"):
+                setattr(Kernels, name, _recorded(name))
             self.profiler.__enter__()  # type: ignore[no-untyped-call]
         began = time.perf_counter()
         found = self._compute(pieces, place_of)

@@ -24,9 +24,11 @@ from services.inference.engine.native.kernels import (
 from services.inference.engine.native.matrix import NativeMatrix
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    return Kernels(compiled(tmp_path_factory.mktemp("kernels") / "made"))
+@pytest.fixture(scope="module", params=[(), ("-DWIDTH=4",), ("-DWIDTH=8",), ("-DWIDTH=16",)], ids=str)
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    """As they are here, and in the shapes that they have on other processors."""
+    strict = ("-Wall", "-Wextra", "-Werror", "-Wno-psabi")
+    return Kernels(compiled(tmp_path_factory.mktemp("kernels") / "made", *strict, *request.param))
 
 
 @pytest.fixture(autouse=True)

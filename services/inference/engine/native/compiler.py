@@ -25,16 +25,17 @@ class CompilingError(Exception):
     """There are no kernels here; says why, for people."""
 
 
-def compiled(directory: Path) -> ctypes.CDLL:
+def compiled(directory: Path, *options: str) -> ctypes.CDLL:
     """Load the kernels for this processor, which are compiled if they were not before.
 
     Args:
         directory: keeps them; made if it is not there, for its owner alone.
+        *options: for the compiler.
 
     Raises:
         CompilingError: no compiler, one that does not know this processor, or a directory that others may write to.
     """
-    command = _command()
+    command = [*_command(), *options]
     name = hashlib.sha256(repr((SOURCE.read_bytes(), command, _processor())).encode()).hexdigest()
     try:
         _require_private(directory)

@@ -12,9 +12,19 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Numbers in a register. */
+#if !defined(WIDTH)
 #if defined(__AVX512F__)
-enum { LANES = 16, ROWS = 8, VECTORS = 3 };
+#define WIDTH 16
 #elif defined(__AVX__)
+#define WIDTH 8
+#else
+#define WIDTH 4
+#endif
+#endif
+#if WIDTH == 16
+enum { LANES = 16, ROWS = 8, VECTORS = 3 };
+#elif WIDTH == 8
 enum { LANES = 8, ROWS = 6, VECTORS = 2 };
 #else
 enum { LANES = 4, ROWS = 6, VECTORS = 3 };
@@ -117,7 +127,7 @@ INLINE void tile(int rows, int lines, const float *restrict x, const float *rest
 static void any_tile(size_t rows, const float *x, const float *w, size_t depth, float *y, size_t pitch, const char *ahead, size_t stride) {
     switch (rows) {
         TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
-#if defined(__AVX512F__)
+#if WIDTH == 16
         TILE(7) TILE(8)
 #endif
     }
