@@ -292,6 +292,9 @@ INLINE void shrink(int tokens, const float *a, size_t count, const float *x, siz
         const float *row = a + r * inputs;
         for (size_t k = 0; k < whole; k += LANES) {
             vec one = LOAD(row + k), other = LOAD(row + second + k);
+            /* The next rows, which may be the next adapter's: most adapters are read from memory in every step. */
+            __builtin_prefetch(row + 2 * inputs + k);
+            __builtin_prefetch(row + 3 * inputs + k);
             for (int t = 0; t < tokens; t++) {
                 vec v = LOAD(x + t * inputs + k);
                 sums[t][0] += one * v;
