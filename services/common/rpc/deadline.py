@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Final
 
@@ -19,7 +19,9 @@ def deadline_of_call(time_remaining: float | None) -> Iterator[None]:
     try:
         yield
     finally:
-        _DEADLINE.reset(token)
+        # A stream whose caller has gone is closed in another context, where there is nothing to go back to.
+        with suppress(ValueError):
+            _DEADLINE.reset(token)
 
 
 def timeout_for_call(wanted: float | None, default: float) -> float:

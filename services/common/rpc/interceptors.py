@@ -88,7 +88,7 @@ class CallInterceptor(aio.ServerInterceptor):
         except DomainError as error:
             code = error.code
             await _abort(context, error)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter where a stream waited for its caller to read
             code = grpc.StatusCode.CANCELLED
             raise
         except aio.AbortError:
