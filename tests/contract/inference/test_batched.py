@@ -15,7 +15,7 @@ from services.common.errors import DomainError, Reason
 from services.common.identity import BaseFingerprint, open_base
 from services.inference.engine.batched.engine import BatchedEngine
 from services.inference.engine.loader import AutoEngineLoader, EngineOptions
-from services.inference.engine.protocol import Batching, Engine, EngineRequest
+from services.inference.engine.protocol import Batching, Engine, EngineRequest, Sampling
 from tests.contract.inference.engines import KERNELS
 from tests.contract.inference.leftovers import assert_nothing_is_left
 from tests.contract.inference.samples import make_adapter, read_adapter
@@ -66,6 +66,29 @@ async def tokens(engine: Engine, prompt: range, adapter: str | None = None, *, c
     request = EngineRequest(tuple(prompt), adapter, count, frozenset())
     async with aclosing(engine.generate(request)) as events:
         return [event.token_id async for event in events]
+
+
+@pytest.mark.parametrize("kernels_dir", [KERNELS, None])
+async def test_another_base_that_is_being_loaded_changes_nothing(
+    load: Load, tiny: Callable[..., Path], tmp_path: Path, kernels_dir: Path | None
+) -> None:
+    usual, _, fingerprint = await load(kernels_dir=kernels_dir)
+    fresh, _, _ = await load(kernels_dir=kernels_dir)
+    sampling = Sampling(temperature=1.0, top_p=0.9, seed=5)
+    request = EngineRequest(tuple(range(10, 40)), A, 30, frozenset(), sampling=sampling)
+    adapter = read_adapter(make_adapter(tiny(context=2048), tmp_path / "adapter"), fingerprint, A)
+
+    async def answer(engine: Engine) -> list[int]:
+        await engine.attach(adapter)
+        async with aclosing(engine.generate(request)) as events:
+            return [event.token_id async for event in events]
+
+    want = await answer(usual)
+    torch.set_default_dtype(torch.bfloat16)  # as transformers does meanwhile, for the whole process
+    try:
+        assert await answer(fresh) == want
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 async def test_memory_that_is_short_costs_time_and_no_answer(load: Load) -> None:

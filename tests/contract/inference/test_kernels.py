@@ -85,6 +85,14 @@ def test_an_infinity_stays_one(kernels: Kernels) -> None:
     assert not matrix.product(gate, Before(GATE)).isfinite().any()
 
 
+def test_what_is_no_number_is_not_hidden_by_attention(kernels: Kernels) -> None:
+    heads = NativeHeads(HeadShape(2, 1, 16, None, 1.0, None))
+    keys, values, out = torch.randn(30, 1, 16), torch.randn(30, 1, 16), torch.empty(1, 32)
+    keys[7] = torch.nan
+    kernels.attend(heads, torch.randn(1, 64), torch.tensor([20]), torch.tensor([20]), (keys, values), out, 1)
+    assert out.isnan().all()
+
+
 def test_a_matrix_written_in_parts_and_read_again(kernels: Kernels) -> None:
     dense = torch.randn(5 * kernels.panel + 3, 20)
     matrix = NativeMatrix(kernels, *dense.shape)

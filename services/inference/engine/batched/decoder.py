@@ -168,7 +168,7 @@ class _Norm:
         self._module = module
         self.weight: Tensor = module.weight.detach()  # type: ignore[operator]
         self.eps = float(module.variance_epsilon)  # type: ignore[arg-type]
-        self._eps = torch.tensor(self.eps, device=self.weight.device)
+        self._eps = torch.tensor(self.eps, dtype=torch.float32, device=self.weight.device)
         self.native = Before(NORM, self.weight, self.eps)
 
     def __call__(self, x: Tensor) -> Tensor:

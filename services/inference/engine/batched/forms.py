@@ -153,7 +153,8 @@ class Layout:
 
     def empty_stacks(self, slots: int, device: torch.device) -> dict[str, Stack]:
         """Stacks of so many slots, by key of the group; what is in them is undefined."""
-        return self._stacks(torch.empty(slots, *shape, device=device) for shape in self._shapes)
+        shapes = ((slots, *shape) for shape in self._shapes)
+        return self._stacks(torch.empty(shape, dtype=torch.float32, device=device) for shape in shapes)
 
     @cached_property
     def _shapes(self) -> list[tuple[int, ...]]:

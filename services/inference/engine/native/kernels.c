@@ -59,8 +59,10 @@ INLINE float sum_of(vec v) {
     return sum;
 }
 
-/* e^x within 2 ulp (Cephes' polynomial); 0 below -87. */
+/* e^x within 2 ulp (Cephes' polynomial); 0 below -87; what is no number stays none. */
 INLINE vec exp_of(vec x) {
+    const ivec number = x == x;
+    const vec given = x;
     const vec low = (vec){0} - 87.0f, high = (vec){0} + 88.0f;
     const ivec tiny = x < low;
     ivec take = x < low;
@@ -79,7 +81,7 @@ INLINE vec exp_of(vec x) {
     p = p * r + 5.0000001201e-1f;
     vec y = p * r * r + r + 1.0f;
     y = (vec)((ivec)y + (exponent << 23));
-    return (vec)(~tiny & (ivec)y);
+    return (vec)((number & ~tiny & (ivec)y) | (~number & (ivec)given));
 }
 
 /* ---- Products ---- */

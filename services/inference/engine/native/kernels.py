@@ -147,7 +147,7 @@ class Kernels:
     ) -> Tensor:
         """See ``NativeMatrix.product``."""
         x = x.contiguous()
-        y = torch.empty(x.shape[0], matrix.outputs)
+        y = x.new_empty(x.shape[0], matrix.outputs)
         weight = None if before.weight is None else before.weight.data_ptr()
         kept_at = None if kept is None else kept.data_ptr()
         residual = None if residual is None else residual.contiguous()
@@ -276,6 +276,7 @@ def _part(part: AdaptedPart) -> _Part:
 
 def aligned(count: int) -> Tensor:
     """So many numbers, undefined, from the beginning of a cache line."""
-    numbers = torch.empty(count + ALIGNMENT // 4)
+    # Named, for what is the default belongs to the process, and a base that is being loaded elsewhere changes it.
+    numbers = torch.empty(count + ALIGNMENT // 4, dtype=torch.float32)
     first = -numbers.data_ptr() % ALIGNMENT // 4
     return numbers[first : first + count]

@@ -80,7 +80,7 @@ def _searched(weights: torch.Tensor, targets: torch.Tensor, *, counted: bool) ->
     """The same for rows that keep many tokens, float64 [rows, 1]: they are put into buckets, and one bucket is sorted."""
     masses = torch.ones_like(weights) if counted else weights
     buckets = weights.log().neg_().sqrt_().mul_((_BUCKETS - 1) / _DEEPEST).clamp_(max=_BUCKETS - 1).long()
-    held = torch.zeros((len(weights), _BUCKETS), device=weights.device).scatter_add_(-1, buckets, masses)
+    held = weights.new_zeros((len(weights), _BUCKETS)).scatter_add_(-1, buckets, masses)
     reached = held.double().cumsum(-1)
     crossing = (reached < targets).sum(-1, keepdim=True).clamp_(max=_BUCKETS - 1)
     # The last bucket holds what weighs nothing: a row that comes to it keeps everything.
