@@ -9,8 +9,9 @@ a thread that ends with it.
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Final, ParamSpec, Protocol, TypeVar
 
@@ -65,6 +66,7 @@ class EngineThread:
         self._workers: list[Worker] = []
         self._running = False
         self._woken = False
+        self._crew: Crew | None = None
 
     def join(self, worker: Worker) -> None:
         """Give an engine its turns from now on."""
@@ -87,21 +89,30 @@ class EngineThread:
             self._woken = True
             self._changed.notify()
 
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Learn from what is computed here, in a turn, how many threads compute best.
+
+        What one thread does by itself, such as taking adapters into slots, would look as if others had kept it waiting.
+        """
+        began, used = time.monotonic(), time.process_time()
+        yield
+        now = time.monotonic()
+        if self._crew is not None:
+            self._crew.worked(now - began, time.process_time() - used, now)
+
     def _run(self) -> None:
-        crew = Crew(torch.get_num_threads(), torch.set_num_threads)
+        self._crew = Crew(torch.get_num_threads(), torch.set_num_threads)
         while True:
             with self._changed:
                 self._woken = False
                 if not self._workers:
                     self._running = False
                     return
-            began, used = time.monotonic(), time.process_time()
             # Nothing here refers to an engine while the thread waits: one that has left must be able to go.
             pauses = [pause for worker in tuple(self._workers) if (pause := _turn(worker)) is not None]
             pause = min(pauses, default=None)
             if pause == 0:
-                now = time.monotonic()
-                crew.worked(now - began, time.process_time() - used, now)
                 continue
             with self._changed:
                 if self._workers and not self._woken:

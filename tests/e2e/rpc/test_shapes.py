@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc
 import pytest
+import structlog.testing
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -174,6 +175,35 @@ async def test_a_stream_can_be_left_at_any_time(shape: str) -> None:
         call.cancel()
         await asyncio.wait_for(working.left.wait(), 5)
     assert received == 3
+
+
+class Pouring(Servicer):
+    """Sends more than its caller reads."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def DownloadDataset(self, request: Any, context: Any) -> Any:
+        while True:
+            self.sent += 1
+            yield dataset_pb2.DownloadDatasetResponse(chunk=b"x" * 2**20)
+
+
+async def test_a_caller_that_leaves_a_full_stream_cancelled_its_call() -> None:
+    pouring = Pouring()
+    with structlog.testing.capture_logs() as logs:
+        async with connected(pouring) as channel:
+            call = dataset_pb2_grpc.DatasetServiceStub(channel).DownloadDataset(dataset_pb2.DownloadDatasetRequest())
+            sent = -1
+            while sent != pouring.sent:  # until it waits for the caller to read
+                sent = pouring.sent
+                await asyncio.sleep(0.2)
+            call.cancel()
+            async with asyncio.timeout(5):
+                while not any(entry["event"] == "call answered" for entry in logs):
+                    await asyncio.sleep(0.01)
+    assert [entry["code"] for entry in logs if entry["event"] == "call answered"] == ["CANCELLED"]
+    assert not any(entry["event"] == "call failed" for entry in logs)
 
 
 class Waiting(Servicer):

@@ -353,7 +353,8 @@ class BatchedEngine:
         started = time.monotonic()
         try:
             self._room.tidy()
-            rows, logits = self._model.compute(pieces, self._room.place)
+            with self._thread.computing():
+                rows, logits = self._model.compute(pieces, self._room.place)
             picked = pick(logits, [self._of[row].picker for row in rows]) if rows else []
         except Exception as error:  # noqa: BLE001  # told to those whose step it was
             self._fail([piece.row for piece in pieces], computing_failure(error))
