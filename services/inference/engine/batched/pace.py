@@ -23,7 +23,7 @@ class Pace:
     """
 
     def __init__(
-        self, *, max_chunk: int = 2048, min_chunk: int = 16, slowdown: float = 2.0, longest: float = 0.5
+        self, *, max_chunk: int = 2048, min_chunk: int = 16, slowdown: float = 1.8, longest: float = 0.5
     ) -> None:
         """Begin knowing nothing.
 

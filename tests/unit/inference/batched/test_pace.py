@@ -11,7 +11,7 @@ ROWS = [1, 2, 7, 8, 33, 64, 200]
 
 def taught(alone: Callable[[int], float], token: float, rows: int, steps: int = 40) -> Pace:
     """A pace that has seen decoding rows with and without prompts."""
-    pace = Pace()
+    pace = Pace(slowdown=2.0)
     for step in range(steps):
         prefilled = pace.budget(rows) if step % 2 else 0
         pace.observe(rows, prefilled, alone(rows) + token * prefilled)
@@ -61,7 +61,7 @@ def test_a_stray_step_changes_nothing() -> None:
 
 
 def test_a_first_step_that_takes_long_does_not_let_much_in() -> None:
-    pace = Pace()
+    pace = Pace(slowdown=2.0)
     pace.observe(0, 512, 60.0)  # compiles, reads weights
     pace.observe(4, 0, 60.0)
     pace.observe(4, 0, 0.01)
@@ -89,7 +89,7 @@ def test_or_else_in_proportion_from_more() -> None:
 
 
 def test_prompts_alone_tell_what_a_token_costs_if_they_are_long() -> None:
-    pace = Pace()
+    pace = Pace(slowdown=2.0)
     for _ in range(5):
         pace.observe(4, 0, 0.01)
         pace.observe(0, 3, 0.009)
@@ -109,7 +109,7 @@ def test_steps_without_prompts_are_measured_again_when_they_have_become_rare() -
 
 
 def test_it_never_withholds_steps_twice_running() -> None:
-    pace = Pace()
+    pace = Pace(slowdown=2.0)
     for _ in range(200):
         pace.observe(4, 16, 0.02)
     assert pace.budget(4) == 0
