@@ -163,7 +163,7 @@ def low_rank(module: nn.Module, layer: LoraLayer) -> LinearChange | EmbeddingCha
     _check(layer.module, "lora_B", layer.b, (out_features, rank))
     _check(layer.module, "lora_magnitude_vector", layer.magnitude, (out_features,))
     _check(layer.module, "the bias of lora_B", layer.bias, (out_features,))
-    device = next(module.parameters(), layer.a).device
+    device = _device(module)
     a, b = _single(layer.a, device), _single(layer.b, device)
     gain = None
     if layer.magnitude is not None:
@@ -224,6 +224,12 @@ def _features(module: nn.Module) -> tuple[int, int]:
     if isinstance(module, nn.Linear):
         return module.out_features, module.in_features
     raise TypeError(type(module).__name__)
+
+
+def _device(module: nn.Module) -> torch.device:
+    """Where a module computes, which asks nobody to unpack its weight."""
+    known = getattr(module, "device", None)
+    return known if isinstance(known, torch.device) else next(module.parameters()).device
 
 
 def _weight(module: nn.Module) -> Tensor:

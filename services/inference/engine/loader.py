@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from services.common.bases.loader import context_length, load_model
 from services.common.identity import BaseFingerprint, OpenBase
 from services.inference.engine import heap
 from services.inference.engine.batched.engine import BatchedEngine
+from services.inference.engine.batched.graphs import Recorder, recorder_for
 from services.inference.engine.batched.kv import KvMemory
 from services.inference.engine.batched.model import BatchedModel, NotBatchableError
 from services.inference.engine.batched.prefix import PrefixCache
@@ -55,9 +57,17 @@ class EngineOptions:
 class AutoEngineLoader:
     """Implements ``EngineLoader``."""
 
-    def __init__(self, options: EngineOptions) -> None:
-        """Take what all engines share."""
+    def __init__(
+        self, options: EngineOptions, recorder_for: Callable[[torch.device], Recorder | None] = recorder_for
+    ) -> None:
+        """Take what all engines share.
+
+        Args:
+            options: of all.
+            recorder_for: what records the steps of a base that computes on a device, if anything does.
+        """
         self._options = options
+        self._recorder_for = recorder_for
         self._thread = EngineThread()
         self._compiling = threading.Lock()
         self._tried = False
@@ -92,7 +102,7 @@ class AutoEngineLoader:
         vocabulary = model.get_input_embeddings().get_parameter("weight").shape[0]
         context = context_length(model.config)
         try:
-            batched = BatchedModel(model, fingerprint.modules, self._kernels())
+            batched = BatchedModel(model, fingerprint.modules, self._kernels(), self._recorder_for(model.device))
         except NotBatchableError as reason:
             log.warning("requests are taken one at a time", why=str(reason))
             if reason.damaged:

@@ -21,7 +21,7 @@ from services.inference.engine.protocol import (
     Sampling,
     TokenEvent,
 )
-from tests.contract.inference.engines import BATCH_ROWS, LoadEngine
+from tests.contract.inference.engines import BATCH_ROWS, LoadEngine, engines_for
 from tests.contract.inference.samples import expected_tokens, make_adapter, read_adapter
 from tests.support.tiny_bases import ARCHITECTURES
 
@@ -47,7 +47,7 @@ async def tokens_of(engine: Engine, request: EngineRequest) -> list[int]:
     return [event.token_id for event in await run(engine, request)]
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("load_engine", "architecture"), engines_for(ARCHITECTURES), indirect=["load_engine"])
 async def test_greedy_tokens_are_those_of_peft(
     architecture: str, tiny: Callable[..., Path], load_engine: LoadEngine, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from services.common.identity import BaseFingerprint
 from services.inference.engine.protocol import Engine, EngineRequest, Sampling
-from tests.contract.inference.engines import LoadEngine
+from tests.contract.inference.engines import LoadEngine, engines_for
 from tests.contract.inference.reference import Reference
 from tests.contract.inference.samples import TARGETS, make_adapter, read_adapter
 from tests.contract.inference.test_engine import tokens_of
@@ -98,7 +98,7 @@ async def later(engine: Engine, request: EngineRequest, seconds: float) -> list[
     return await tokens_of(engine, request)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("load_engine", "architecture"), engines_for(ARCHITECTURES), indirect=["load_engine"])
 async def test_answers_are_those_of_peft_alone_and_in_a_mix(
     architecture: str, family: Families, load_engine: LoadEngine
 ) -> None:
@@ -114,7 +114,9 @@ async def test_answers_are_those_of_peft_alone_and_in_a_mix(
     assert len({tuple(tokens) for tokens in together}) > len(MIX) // 2
 
 
-@pytest.mark.parametrize("architecture", ["qwen2", "mistral", "gpt2"])
+@pytest.mark.parametrize(
+    ("load_engine", "architecture"), engines_for(["qwen2", "mistral", "gpt2"]), indirect=["load_engine"]
+)
 async def test_who_comes_later_disturbs_nobody(architecture: str, family: Families, load_engine: LoadEngine) -> None:
     it = family(architecture)
     engine, fingerprint = await load_engine(it.base)
@@ -147,7 +149,7 @@ async def test_seeded_samples_are_the_same_alone_and_in_a_mix(family: Families, 
     assert [await tokens_of(engine, request) for request in others] != alone[:3]
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("load_engine", "architecture"), engines_for(ARCHITECTURES), indirect=["load_engine"])
 async def test_long_prompts_are_read_whole(architecture: str, family: Families, load_engine: LoadEngine) -> None:
     it = family(architecture)
     engine, fingerprint = await load_engine(it.base)
@@ -161,7 +163,7 @@ async def test_long_prompts_are_read_whole(architecture: str, family: Families, 
         it.check(request, tokens)
 
 
-@pytest.mark.parametrize("architecture", ["qwen2", "gemma2"])
+@pytest.mark.parametrize(("load_engine", "architecture"), engines_for(["qwen2", "gemma2"]), indirect=["load_engine"])
 async def test_prompts_that_begin_alike_share_nothing_that_differs(
     architecture: str, family: Families, load_engine: LoadEngine
 ) -> None:

@@ -14,6 +14,9 @@ from tests.contract.inference.samples import WEIGHTS, expected_logits, make_adap
 from tests.contract.inference.variants import VARIANTS, options
 from tests.support.tiny_bases import ARCHITECTURES
 
+# Single steps, which these tests ask for, are never recorded.
+pytestmark = pytest.mark.parametrize("load_engine", ["sequential", "batched", "native"], indirect=True)
+
 PROMPT: Final = [*range(40, 140, 10)]
 DIGEST: Final = "a" * 64
 FEW: Final = ("mistral", "gemma", "gemma2", "opt")

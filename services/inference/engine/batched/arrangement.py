@@ -144,6 +144,33 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Gathered:
+    """Each token with its slot: the same operations whatever the slots, at the cost of a copy of their adapters.
+
+    Attributes:
+        slots: all of a bank.
+        slot_of: [tokens], or -1 for one whose adapter is in none of them.
+    """
+
+    slots: slice
+    slot_of: Tensor
+
+    def apply(self, stack: Stack, x: Tensor, y: Tensor) -> None:
+        """See ``Arrangement``."""
+        # Slots that were never written may hold what is no number: it is chosen against, not multiplied by nothing.
+        used, slot = (self.slot_of >= 0).unsqueeze(1), self.slot_of.clamp(min=0)
+        low = torch.bmm(stack.a.index_select(0, slot), x.unsqueeze(2)).transpose(1, 2)
+        for part in stack.parts:
+            ys = y[:, part.out]
+            changed = torch.bmm(low[..., part.low], part.b.index_select(0, slot)).squeeze(1)
+            if part.gain is not None and part.shift is not None:
+                changed += ys * part.gain.index_select(0, slot) + part.shift.index_select(0, slot)
+            else:
+                changed += ys
+            ys.copy_(torch.where(used, changed, ys))
+
+
+@dataclass(frozen=True, slots=True)
 class OtherChange:
     """What one adapter makes of a module that is no LoRA on a linear one: an embedding, a matrix of its own."""
 

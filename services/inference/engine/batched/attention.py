@@ -6,7 +6,7 @@ are attended to together, neighbours in memory in one call, and each piece of a 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,20 @@ class AttentionOptions:
     sinks: Tensor | None = None
 
 
+class Plan(Protocol):
+    """The tokens of a step in time and in memory.
+
+    Attributes:
+        places: [tokens] in the arenas, where their keys and values go.
+    """
+
+    @property
+    def places(self) -> Tensor: ...
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor, how: AttentionOptions) -> Tensor:
+        """Attend [tokens, heads, value width], once their keys and values are in the arenas."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Rows that generate, whose spans lie at a constant distance.
@@ -53,7 +67,7 @@ class Run:
     Attributes:
         begin: where the first span begins.
         capacity: of each span, which is the distance.
-        lengths: [rows] positions of each row, its new one included; 0 for a span that is not taking part.
+        lengths: [rows] positions of each row, its new one included; 0 for a span that is not taking part. Where the arenas are.
         longest: the largest of them.
     """
 
@@ -122,6 +136,12 @@ class AttentionPlan:
     prompts: Sequence[PromptPiece]
     _masks: dict[tuple[int, int | None], Tensor | None] = field(default_factory=dict)
 
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor, how: AttentionOptions) -> Tensor:
+        """See ``Plan``."""
+        parts = [_decode(self, query, keys, values, how)] if self.runs else []
+        parts += [_prompt(self, i, query, keys, values, how) for i in range(len(self.prompts))]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
     def run_mask(self, index: int, window: int | None, like: Tensor) -> Tensor | None:
         """What is added to scores [rows, 1, 1, positions] of a run; None where nothing is hidden."""
         key = (index, window)
@@ -146,6 +166,39 @@ class AttentionPlan:
         return self._masks[key]
 
 
+class GatheredPlan:
+    """Generated tokens, wherever their rows are: the same operations whatever the rows, at the cost of a copy of what they see.
+
+    A row that is shorter than the others sees its own last position again, hidden, and never what another row wrote.
+    """
+
+    def __init__(self, begins: Tensor, positions: Tensor, longest: int) -> None:
+        """Plan for some rows.
+
+        Args:
+            begins: [rows] where the span of each begins.
+            positions: [rows] of the tokens.
+            longest: positions that are looked at; no row has more.
+        """
+        position, own = torch.arange(longest, device=begins.device), positions.unsqueeze(1)
+        self.places = begins + positions
+        self._seen = (begins.unsqueeze(1) + torch.minimum(position, own)).flatten()
+        self._later, self._distance = position > own, own - position
+        self._shape = (len(begins), longest)
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor, how: AttentionOptions) -> Tensor:
+        """See ``Plan``."""
+        (rows, heads, _), shared = query.shape, keys.shape[1]
+        hidden = self._later if how.window is None else self._later | (self._distance >= how.window)
+        mask = torch.zeros(hidden.shape, dtype=query.dtype, device=query.device).masked_fill_(hidden, -torch.inf)
+        key, value = (
+            arena.index_select(0, self._seen).view(*self._shape, *arena.shape[1:]).transpose(1, 2)
+            for arena in (keys, values)
+        )
+        shape = (shared, heads // shared, -1) if how.sinks is None else (heads, 1, -1)
+        return attend(query.view(rows, *shape), key, value, mask.view(rows, 1, 1, -1), how).reshape(rows, heads, -1)
+
+
 class BatchedAttention:
     """Implements transformers' attention interface for the step that is planned."""
 
@@ -154,7 +207,7 @@ class BatchedAttention:
         self.shapes: dict[int, LayerShape] = {}
         self._order: dict[int, int] = {}
         self.memory: KvMemory | None = None
-        self.plan: AttentionPlan | None = None
+        self.plan: Plan | None = None
 
     def __call__(
         self,
@@ -211,9 +264,7 @@ class BatchedAttention:
         keys, values = self.memory.keys[index], self.memory.values[index]
         keys.index_copy_(0, self.plan.places, key)
         values.index_copy_(0, self.plan.places, value)
-        parts = [_decode(self.plan, query, keys, values, how)] if self.plan.runs else []
-        parts += [_prompt(self.plan, i, query, keys, values, how) for i in range(len(self.plan.prompts))]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return self.plan.attend(query, keys, values, how)
 
     def attend_natively(
         self, layer: int, qkv: Tensor, turn: tuple[Tensor, Tensor], heads: NativeHeads, kernels: Kernels
@@ -231,7 +282,7 @@ class BatchedAttention:
             [tokens, heads * width].
         """
         plan, index = self.plan, self._order.get(layer)
-        if plan is None or self.memory is None or index is None:
+        if not isinstance(plan, AttentionPlan) or self.memory is None or index is None:
             return None
         shape, memory = heads.shape, (self.memory.keys[index], self.memory.values[index])
         kernels.turn(heads, qkv, turn, plan.places, memory)

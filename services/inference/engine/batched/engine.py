@@ -155,7 +155,9 @@ class BatchedEngine:
         packed = f", {self._model.packed} matrices prepacked" if self._model.packed else ""
         fused = ", fused layers" if self._model.fused else ""
         native = ", kernels for this processor" if self._model.native else ""
-        return f"{dtype}, {self._model.device.type}, up to {self._max_rows} requests together{packed}{fused}{native}"
+        recorded = ", steps recorded" if self._model.recorded else ""
+        chosen = f"{packed}{fused}{native}{recorded}"
+        return f"{dtype}, {self._model.device.type}, up to {self._max_rows} requests together{chosen}"
 
     @property
     def batching(self) -> Batching:

@@ -263,4 +263,4 @@ def _write(change: LinearChange, a: Tensor, part: StackPart) -> None:
         if change.base_bias is not None:
             part.shift[0] = (1 - gain) * change.base_bias
     if change.bias is not None:
-        part.shift[0] += change.bias * change.scaling
+        part.shift[0] += (change.bias * change.scaling).to(part.shift.device)

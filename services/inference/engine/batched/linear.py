@@ -90,6 +90,11 @@ class BatchedLinear(nn.Module):
         return not isinstance(self._rows, Tensor)
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes; weights are packed on a processor only."""
+        return self._rows.device if isinstance(self._rows, Tensor) else torch.device("cpu")
+
+    @property
     def own_bytes(self) -> int:
         """Memory of weight and bias, unless an embedding has them."""
         bias = self.bias.nbytes if self.bias is not None else 0
@@ -194,6 +199,11 @@ class LinearPart(nn.Linear):
         self.transposed = whole.transposed
         self._whole, self._name = [whole], name  # in a list, so that it is no submodule a second time
         self.register_buffer("bias", whole.bias[columns] if whole.bias is not None else None, persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._whole[0].device
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+import structlog
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -19,17 +20,20 @@ from transformers.pytorch_utils import Conv1D
 from services.common.identity import LinearModule
 from services.inference.engine import heap
 from services.inference.engine.batched.arrangement import OtherChange, Segment, Tokens
-from services.inference.engine.batched.attention import BatchedAttention, UnsupportedAttentionError
+from services.inference.engine.batched.attention import BatchedAttention, GatheredPlan, Plan, UnsupportedAttentionError
 from services.inference.engine.batched.decoder import FusedDecoder, is_known, joined, names_of
 from services.inference.engine.batched.forms import ModuleGroup
+from services.inference.engine.batched.graphs import Recorder, StepGraphs
 from services.inference.engine.batched.kv import KvMemory, LayerShape
 from services.inference.engine.batched.linear import BatchedEmbedding, BatchedLinear, LinearPart, Step
-from services.inference.engine.batched.packing import PackedStep, Place, pack
+from services.inference.engine.batched.packing import Place, pack
 from services.inference.engine.batched.room import AttachedAdapter
 from services.inference.engine.batched.rows import Piece, Row
 from services.inference.engine.changes import is_changeable
 from services.inference.engine.native.kernels import Kernels
 from services.inference.engine.protocol import EngineRequest
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 AGREED: Final = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """By how much logits may differ from those computed the usual way, relative to the largest."""
@@ -53,13 +57,20 @@ class NotBatchableError(Exception):
 class BatchedModel:
     """A model taken over. Computes in one thread at a time."""
 
-    def __init__(self, model: PreTrainedModel, modules: Iterable[LinearModule], kernels: Kernels | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        modules: Iterable[LinearModule],
+        kernels: Kernels | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         """Take a model over, and try whether it computes as before.
 
         Args:
             model: in evaluation mode; belongs to this from now on.
             modules: its modules with a matrix, as its fingerprint lists them.
             kernels: to compute with, where the model is one that they know; or None.
+            recorder: of steps, where the whole pass is computed here; or None.
 
         Raises:
             NotBatchableError: where it does not.
@@ -68,6 +79,8 @@ class BatchedModel:
         self._kernels = kernels if model.dtype is torch.float32 and model.device.type == "cpu" else None
         self._attention = BatchedAttention()
         self._decoder: FusedDecoder | None = None
+        self._recorder: Recorder | None = None
+        self._graphs: StepGraphs | None = None
         self._step = Step()
         self._registered = f"tenon-{next(_NAMES)}"
         expected = self._expected()
@@ -92,6 +105,8 @@ class BatchedModel:
         except NotBatchableError:
             self.close()
             raise
+        if fused and recorder is not None:
+            self._try_recording(recorder, expected)
 
     @property
     def device(self) -> torch.device:
@@ -135,6 +150,11 @@ class BatchedModel:
         return self._kernels is not None
 
     @property
+    def recorded(self) -> bool:
+        """Whether steps of generated tokens are recorded and replayed."""
+        return self._recorder is not None
+
+    @property
     def size_bytes(self) -> int:
         """Memory of the weights."""
         packed = sum(whole.own_bytes for whole in set(self._linear.values()))
@@ -143,6 +163,8 @@ class BatchedModel:
     def use_memory(self, memory: KvMemory) -> None:
         """Keep keys and values there from now on."""
         self._attention.memory = memory
+        if self._recorder is not None:
+            self._graphs = StepGraphs(self._compute_gathered, self._recorder, self.device)
 
     @torch.inference_mode()
     def compute(self, pieces: Sequence[Piece], place_of: Callable[[Piece], Place]) -> tuple[list[Row], Tensor]:
@@ -151,11 +173,21 @@ class BatchedModel:
         Returns:
             The rows of complete pieces, and the logits [rows, vocabulary] of their next tokens.
         """
+        if self._graphs is not None:
+            replayed = self._graphs.compute(pieces, place_of)
+            if replayed is not None:
+                return [piece.row for piece in pieces], replayed
         packed = pack(pieces, place_of, self.device, self._kernels)
         rows = [piece.row for piece in packed.pieces if piece.complete]
-        with self._running(packed):
+        head = packed.head if packed.head is not None and packed.head.count else None
+        with self._running(packed.attention, packed.body, head):
             logits = self._logits(packed.ids, packed.positions, packed.ends if rows else 1)
         return rows, logits[: len(rows)]
+
+    def _compute_gathered(self, ids: Tensor, positions: Tensor, plan: GatheredPlan, tokens: Tokens | None) -> Tensor:
+        """Implements ``Compute``."""
+        with self._running(plan, tokens, tokens):
+            return self._logits(ids.unsqueeze(0), positions.unsqueeze(0), len(ids))
 
     @torch.inference_mode()
     def next_token_logits(self, token_ids: Sequence[int], adapter: AttachedAdapter | None) -> Tensor:
@@ -186,9 +218,8 @@ class BatchedModel:
         return logits
 
     @contextmanager
-    def _running(self, packed: PackedStep) -> Iterator[None]:
-        self._attention.plan, self._step.body = packed.attention, packed.body
-        self._step.head = packed.head if packed.head is not None and packed.head.count else None
+    def _running(self, plan: Plan, body: Tokens | None, head: Tokens | None) -> Iterator[None]:
+        self._attention.plan, self._step.body, self._step.head = plan, body, head
         try:
             yield
         finally:
@@ -226,6 +257,18 @@ class BatchedModel:
             for row, found in zip(complete, logits, strict=True):
                 self._compare(found, expected[0 if row is first else 1][1], damaged=damaged)
             self._attention.memory = None
+
+    def _try_recording(self, recorder: Recorder, expected: Sequence[tuple[list[int], Tensor]]) -> None:
+        """Record steps from now on, unless they give other logits then."""
+        self._recorder = recorder
+        try:
+            self._try(expected)
+        except NotBatchableError as why:
+            log.warning("steps are not recorded", why=str(why))
+            self._recorder = None
+        if self._graphs is None or not self._graphs.in_use:
+            self._recorder = None
+        self._graphs = None
 
     def _compare(self, found: Tensor, expected: Tensor, *, damaged: bool) -> None:
         error = (found - expected).abs().max().item() / max(1.0, expected.abs().max().item())

@@ -93,7 +93,7 @@ def _attention(placed: Sequence[tuple[Piece, Place]], places: Tensor, positions:
     for piece, place in placed[len(decoding) :]:
         prompts.append(PromptPiece(slice(begin, begin + piece.count), place.span.begin, piece.row.computed))
         begin += piece.count
-    runs, order = _runs(decoding)
+    runs, order = _runs(decoding, places.device)
     if order == list(range(len(decoding))):
         return AttentionPlan(places, positions, len(decoding), runs, None, None, prompts)
     back = [0] * len(decoding)
@@ -105,7 +105,7 @@ def _attention(placed: Sequence[tuple[Piece, Place]], places: Tensor, positions:
     return AttentionPlan(places, positions, len(decoding), runs, spans, torch.tensor(back, device=device), prompts)
 
 
-def _runs(decoding: Sequence[tuple[Span, int]]) -> tuple[list[Run], list[int]]:
+def _runs(decoding: Sequence[tuple[Span, int]], device: torch.device) -> tuple[list[Run], list[int]]:
     """Rows whose spans are neighbours, together; and the token of each of their spans, or -1."""
     runs: list[Run] = []
     order: list[int] = []
@@ -114,7 +114,8 @@ def _runs(decoding: Sequence[tuple[Span, int]]) -> tuple[list[Run], list[int]]:
 
     def close() -> None:
         if lengths:
-            runs.append(Run(first.begin, first.capacity, torch.tensor(lengths), max(lengths)))
+            run = Run(first.begin, first.capacity, torch.tensor(lengths, device=device), max(lengths))
+            runs.append(run)
             lengths.clear()
 
     for token in sorted(range(len(decoding)), key=lambda i: (decoding[i][0].capacity, decoding[i][0].begin)):

@@ -45,6 +45,11 @@ class Bank:
         self._users: dict[str, int] = {}
 
     @property
+    def size(self) -> int:
+        """Slots there are; while it stays, so does their memory."""
+        return len(self._holders)
+
+    @property
     def residents(self) -> int:
         """Adapters in slots, in use or not."""
         return len(self._slots)
