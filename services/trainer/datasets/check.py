@@ -2,29 +2,25 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from services.common.errors import DomainError, Reason
-from services.trainer.datasets.formats import FORMATS, TITLES, detect, has_marks
+from services.trainer.datasets.distinct import DIGEST_BYTES, DistinctCounter
+from services.trainer.datasets.formats import FORMATS, TITLES, detect, marks
 from services.trainer.datasets.formats.fields import RowFields
-from services.trainer.datasets.model import Conversation, DatasetFormat, Fault, Limits, Statistics, Summary, TextPair
+from services.trainer.datasets.model import DatasetFormat, Fault, Limits, Statistics, Summary, TextPair
 from services.trainer.datasets.parse import parse_row, quote
 from services.trainer.datasets.rows import RawRow, split_rows
+from services.trainer.datasets.split import Example, content_digest
 
 DETECTION_ROWS: Final = 8
 """Rows looked at to tell the format; the most frequent one counts, so that one odd row does not make all others wrong."""
 
-DUPLICATE_WINDOW: Final = 1_000_000
-"""Duplicates are looked for among this many different rows, to bound memory."""
-
 UNLIMITED: Final = Limits(max_row_bytes=sys.maxsize - 1, max_messages=sys.maxsize)
 """For files that were checked against the limits before."""
-
-Example = Conversation | TextPair
 
 
 def check_dataset(
@@ -41,15 +37,19 @@ def check_dataset(
 
     Yields:
         A Fault for everything wrong, as it is found; last a Summary. Unknown keys are no fault, repeated rows neither.
+
+    Raises:
+        DomainError: ARTIFACT_STORE_FULL; beside the file there must be room for eight bytes per row.
     """
     reader = _Reader(format, limits)
-    tally = _Tally()
-    for row in reader.rows(path):
-        yield from row.faults
-        tally.add(row)
-    if tally.is_empty:
-        yield tally.count(Fault(1, 0, "", "The file holds no row."))
-    yield tally.summary(reader.layout)
+    with DistinctCounter(path.parent) as contents:
+        tally = _Tally(contents)
+        for row in reader.rows(path):
+            yield from row.faults
+            tally.add(row)
+        if tally.is_empty:
+            yield tally.count(Fault(1, 0, "", "The file holds no row."))
+        yield tally.summary(reader.layout)
 
 
 def read_conversations(
@@ -69,20 +69,12 @@ def read_conversations(
             yield row.example
 
 
-@dataclass(frozen=True, slots=True)
-class _ParsedRow:
-    line: int
-    row: int
-    value: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadRow:
+class _ReadRow(NamedTuple):
     """What became of one row, or, with number 0, of the file: an example, or faults."""
 
     number: int
     example: Example | None
-    faults: tuple[Fault, ...]
+    faults: Sequence[Fault] = ()
 
 
 class _Reader:
@@ -94,76 +86,96 @@ class _Reader:
 
     def rows(self, path: Path) -> Iterator[_ReadRow]:
         with path.open("rb") as file:
-            raws = split_rows(file, self._limits.max_row_bytes)
-            parsed = (self._parse(raw) for raw in raws)
-            yield from map(self._read, parsed if self.layout else self._detect(parsed))
+            rows = split_rows(file, self._limits.max_row_bytes)
+            if self.layout is None:
+                head = list(islice(rows, DETECTION_ROWS))
+                self.layout = _most_frequent(head)
+                rows = chain(head, rows)
+            yield from self._in_layout(rows, self.layout) if self.layout else self._in_none(rows)
 
-    @staticmethod
-    def _parse(raw: RawRow | Fault) -> _ParsedRow | Fault:
-        value = raw if isinstance(raw, Fault) else parse_row(raw)
-        return value if isinstance(value, Fault) else _ParsedRow(raw.line, raw.row, value)
+    def _in_none(self, rows: Iterator[RawRow | Fault]) -> Iterator[_ReadRow]:
+        """Read rows up to the first that tells the format."""
+        for row in rows:
+            if isinstance(row, Fault):
+                yield _ReadRow(row.row, None, (row,))
+                continue
+            value = parse_row(row)
+            if isinstance(value, Fault):
+                yield _ReadRow(row.row, None, (value,))
+                continue
+            self.layout = detect(value)
+            if self.layout:
+                yield from self._in_layout(chain([row], rows), self.layout)
+                return
+            yield _refused(row, _foreign(value, None))
 
-    def _detect(self, rows: Iterator[_ParsedRow | Fault]) -> Iterable[_ParsedRow | Fault]:
-        head = list(islice(rows, DETECTION_ROWS))
-        found = Counter(detect(row.value) for row in head if isinstance(row, _ParsedRow))
-        del found[None]
-        if found:
-            self.layout = found.most_common(1)[0][0]
-        return chain(head, rows)
+    def _in_layout(self, rows: Iterator[RawRow | Fault], layout: DatasetFormat) -> Iterator[_ReadRow]:
+        read, known, most = FORMATS[layout], marks(layout), self._limits.max_messages
+        for row in rows:
+            if isinstance(row, Fault):
+                yield _ReadRow(row.row, None, (row,))
+                continue
+            value = parse_row(row)
+            if isinstance(value, Fault):
+                yield _ReadRow(row.row, None, (value,))
+            elif known.isdisjoint(value):
+                yield _refused(row, _foreign(value, layout))
+            else:
+                fields = RowFields(value, most, has_escapes=b"\\u" in row.data)
+                example = read(fields)
+                faults = [Fault(row.line, row.row, path, why) for path, why in fields.faults]
+                yield _ReadRow(row.row, None if faults else example, faults)
 
-    def _read(self, row: _ParsedRow | Fault) -> _ReadRow:
-        if isinstance(row, Fault):
-            return _ReadRow(row.row, None, (row,))
-        self.layout = self.layout or detect(row.value)
-        if self.layout is None or not has_marks(row.value, self.layout):
-            return _ReadRow(row.row, None, (Fault(row.line, row.row, "", _foreign(row.value, self.layout)),))
-        fields = RowFields(row.value, self._limits.max_messages)
-        example = FORMATS[self.layout](fields)
-        faults = tuple(Fault(row.line, row.row, path, reason) for path, reason in fields.faults)
-        return _ReadRow(row.row, None if faults else example, faults)
+
+def _refused(row: RawRow, why: str) -> _ReadRow:
+    return _ReadRow(row.row, None, (Fault(row.line, row.row, "", why),))
+
+
+def _most_frequent(head: Sequence[RawRow | Fault]) -> DatasetFormat | None:
+    parsed = [parse_row(row) for row in head if not isinstance(row, Fault)]
+    found = Counter(detect(row) for row in parsed if not isinstance(row, Fault))
+    del found[None]
+    return found.most_common(1)[0][0] if found else None
 
 
 class _Tally:
     """Counts while rows go by."""
 
-    def __init__(self) -> None:
-        self._rows = self._faulty = self._faults = self._duplicates = self._answers = self._characters = 0
-        self._seen: set[int] = set()
+    def __init__(self, contents: DistinctCounter) -> None:
+        self._rows = self._faulty = self._faults = self._answers = self._characters = 0
+        self._contents = contents
 
     @property
     def is_empty(self) -> bool:
         return self._faults == self._rows == 0
 
     def add(self, row: _ReadRow) -> None:
-        self._faults += len(row.faults)
-        self._faulty += bool(row.faults) and row.number > 0
         if row.example is not None:
             self._add_example(row.example)
+        else:
+            self._faults += len(row.faults)
+            self._faulty += row.number > 0
 
     def _add_example(self, example: Example) -> None:
         self._rows += 1
-        # 64 bits: among a million rows the odds of a false hit are one in forty million.
-        digest = hash(example)
-        self._duplicates += digest in self._seen
-        if len(self._seen) < DUPLICATE_WINDOW:
-            self._seen.add(digest)
-        answers = _answers(example)
-        self._answers += len(answers)
-        self._characters += sum(map(len, answers))
+        self._contents.add(content_digest(example)[:DIGEST_BYTES])
+        if isinstance(example, TextPair):
+            self._answers += 1
+            self._characters += len(example.completion)
+            return
+        for message in example.messages:
+            if message.supervised:
+                self._answers += 1
+                self._characters += len(message.content)
 
     def count(self, fault: Fault) -> Fault:
         self._faults += 1
         return fault
 
     def summary(self, layout: DatasetFormat | None) -> Summary:
-        statistics = Statistics(self._rows, self._faulty, self._duplicates, self._answers, self._characters)
+        duplicates = self._contents.total - self._contents.distinct()
+        statistics = Statistics(self._rows, self._faulty, duplicates, self._answers, self._characters)
         return Summary(layout, statistics, self._faults)
-
-
-def _answers(example: Example) -> list[str]:
-    if isinstance(example, TextPair):
-        return [example.completion]
-    return [message.content for message in example.messages if message.supervised]
 
 
 def _foreign(row: dict[str, Any], layout: DatasetFormat | None) -> str:

@@ -8,7 +8,7 @@ from services.trainer.datasets.formats import alpaca, openai_chat, prompt_comple
 from services.trainer.datasets.formats.fields import RowFields
 from services.trainer.datasets.model import Conversation, DatasetFormat, TextPair
 
-__all__ = ["FORMATS", "TITLES", "detect", "has_marks"]
+__all__ = ["FORMATS", "TITLES", "detect", "marks"]
 
 RowReader = Callable[[RowFields], Conversation | TextPair | None]
 
@@ -48,6 +48,6 @@ def detect(row: Mapping[str, Any]) -> DatasetFormat | None:
     return next((layout for key, layout in _MARKS if key in row), None)
 
 
-def has_marks(row: Mapping[str, Any], layout: DatasetFormat) -> bool:
-    """Tell whether a row has a key of a format, so that it is worth reading in it."""
-    return any(key in row for key, of in _MARKS if of is layout)
+def marks(layout: DatasetFormat) -> frozenset[str]:
+    """The keys of a format: a row with none of them is not worth reading in it."""
+    return frozenset(key for key, of in _MARKS if of is layout)

@@ -18,17 +18,17 @@ ROLES: Final = {
 
 def read(fields: RowFields) -> Conversation | None:
     """Read a row; None if the roles cannot be told."""
-    fields.absent(fields.row, ("tools",), "")
-    system = fields.text(fields.row, "system", "system", required=False)
+    fields.absent(fields.row, ("tools",))
+    system = fields.text(fields.row, "system", required=False)
     messages = [] if not system else [("system", Message(Role.SYSTEM, system, supervised=False))]
     for path, turn in fields.objects("conversations"):
-        role = fields.role(turn, "from", f"{path}.from", ROLES)
+        prefix = path + "."
+        role = fields.role(turn, "from", prefix, ROLES)
         if role is None:
             continue
-        read_text = fields.text if role is Role.SYSTEM else fields.answer
-        text = read_text(turn, "value", f"{path}.value")
+        text = (fields.text if role is Role.SYSTEM else fields.answer)(turn, "value", prefix)
         messages.append((path, Message(role, text, supervised=role is Role.ASSISTANT)))
     if fields.faults:
         return None
     fields.check_turns(messages)
-    return Conversation(tuple(message for _, message in messages))
+    return Conversation(tuple([message for _, message in messages]))
