@@ -2,16 +2,18 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from services.common.errors import DomainError, Reason
 from services.trainer.datasets.distinct import DIGEST_BYTES, DistinctCounter
-from services.trainer.datasets.formats import FORMATS, TITLES, detect, marks
+from services.trainer.datasets.formats import FORMATS, LAYOUT_OF, LAYOUTS, TITLES, detect, marks
 from services.trainer.datasets.formats.fields import RowFields
 from services.trainer.datasets.model import DatasetFormat, Fault, Limits, Statistics, Summary, TextPair
+from services.trainer.datasets.parquet import MAGIC, parquet_rows
 from services.trainer.datasets.parse import parse_row, quote
 from services.trainer.datasets.rows import RawRow, split_rows
 from services.trainer.datasets.split import Example, content_digest
@@ -19,7 +21,7 @@ from services.trainer.datasets.split import Example, content_digest
 DETECTION_ROWS: Final = 8
 """Rows looked at to tell the format; the most frequent one counts, so that one odd row does not make all others wrong."""
 
-UNLIMITED: Final = Limits(max_row_bytes=sys.maxsize - 1, max_messages=sys.maxsize)
+UNLIMITED: Final = Limits(max_row_bytes=sys.maxsize - 1, max_messages=sys.maxsize, max_unpacked_bytes=sys.maxsize)
 """For files that were checked against the limits before."""
 
 
@@ -31,7 +33,7 @@ def check_dataset(
     """Read a whole file and tell all that is wrong with it.
 
     Args:
-        path: a JSON Lines file or one JSON array, UTF-8, with or without a byte order mark.
+        path: JSON Lines or one JSON array, in UTF-8 with or without a byte order mark, or a Parquet file.
         format: of its rows, or None to tell it by the first ones.
         limits: what is too much.
 
@@ -39,7 +41,8 @@ def check_dataset(
         A Fault for everything wrong, as it is found; last a Summary. Unknown keys are no fault, repeated rows neither.
 
     Raises:
-        DomainError: ARTIFACT_STORE_FULL; beside the file there must be room for eight bytes per row.
+        DomainError: ARTIFACT_STORE_FULL; beside the file there must be room for eight bytes per row. LIMIT_EXCEEDED; a
+            Parquet file takes too much once it is unpacked.
     """
     reader = _Reader(format, limits)
     with DistinctCounter(path.parent) as contents:
@@ -85,8 +88,8 @@ class _Reader:
         self._limits = limits
 
     def rows(self, path: Path) -> Iterator[_ReadRow]:
-        with path.open("rb") as file:
-            rows = split_rows(file, self._limits.max_row_bytes)
+        with closing(_raw_rows(path, self._limits)) as raw:
+            rows: Iterator[RawRow | Fault] = raw
             if self.layout is None:
                 head = list(islice(rows, DETECTION_ROWS))
                 self.layout = _most_frequent(head)
@@ -125,6 +128,13 @@ class _Reader:
                 example = read(fields)
                 faults = [Fault(row.line, row.row, path, why) for path, why in fields.faults]
                 yield _ReadRow(row.row, None if faults else example, faults)
+
+
+def _raw_rows(path: Path, limits: Limits) -> Generator[RawRow | Fault, None, None]:
+    with path.open("rb") as file:
+        is_parquet = file.read(len(MAGIC)) == MAGIC
+        file.seek(0)
+        yield from parquet_rows(path, limits) if is_parquet else split_rows(file, limits.max_row_bytes)
 
 
 def _refused(row: RawRow, why: str) -> _ReadRow:
@@ -183,13 +193,5 @@ def _foreign(row: dict[str, Any], layout: DatasetFormat | None) -> str:
     if layout and found:
         return f"The row is in {TITLES[found]} format, the file in {TITLES[layout]}. Keep one format per file."
     keys = ", ".join(quote(key) for key in islice(row, 5)) or "none"
-    expected = _LAYOUTS[layout] if layout else " or ".join(_LAYOUTS.values())
+    expected = LAYOUT_OF[layout] if layout else LAYOUTS
     return f"The row's layout is not known; its keys are {keys}. Expected is {expected}."
-
-
-_LAYOUTS: Final = {
-    DatasetFormat.ALPACA: '"instruction", "input", "output" (Alpaca)',
-    DatasetFormat.SHAREGPT: '"conversations" (ShareGPT)',
-    DatasetFormat.OPENAI_CHAT: '"messages" (OpenAI chat)',
-    DatasetFormat.PROMPT_COMPLETION: '"prompt", "completion"',
-}

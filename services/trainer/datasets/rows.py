@@ -6,7 +6,7 @@ memory. In UTF-8 the bytes looked for here occur in no multi-byte character.
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, Final, NamedTuple
+from typing import IO, BinaryIO, Final, NamedTuple
 
 from services.trainer.datasets.model import Fault
 
@@ -65,7 +65,7 @@ def split_rows(file: BinaryIO, max_row_bytes: int) -> Iterator[RawRow | Fault]:
     file.seek(start)
     is_array = _first_byte(file) == b"["
     file.seek(start)
-    yield from _ArraySplitter(file, max_row_bytes, start) if is_array else _split_lines(file, max_row_bytes, start)
+    yield from _ArraySplitter(file, max_row_bytes, start) if is_array else split_lines(file, max_row_bytes, start)
 
 
 def _first_byte(file: BinaryIO) -> bytes:
@@ -75,7 +75,8 @@ def _first_byte(file: BinaryIO) -> bytes:
     return b""
 
 
-def _split_lines(file: BinaryIO, max_row_bytes: int, start: int) -> Iterator[RawRow | Fault]:
+def split_lines(file: IO[bytes], max_row_bytes: int, start: int) -> Iterator[RawRow | Fault]:
+    """Yield the rows of JSON Lines and a Fault for each that is too long, from byte ``start`` of the file on."""
     line, row, offset = 0, 0, start
     while data := file.readline(max_row_bytes + 1):
         line += 1
@@ -91,7 +92,7 @@ def _split_lines(file: BinaryIO, max_row_bytes: int, start: int) -> Iterator[Raw
         offset += length
 
 
-def _skip_line(file: BinaryIO) -> tuple[int, int]:
+def _skip_line(file: IO[bytes]) -> tuple[int, int]:
     """Read on to the next line: the bytes of this one, and of its end."""
     length = 0
     while part := file.readline(CHUNK):

@@ -8,7 +8,7 @@ from services.trainer.datasets.formats import alpaca, openai_chat, prompt_comple
 from services.trainer.datasets.formats.fields import RowFields
 from services.trainer.datasets.model import Conversation, DatasetFormat, TextPair
 
-__all__ = ["FORMATS", "TITLES", "detect", "marks"]
+__all__ = ["FORMATS", "KNOWN_KEYS", "LAYOUTS", "LAYOUT_OF", "TITLES", "detect", "marks"]
 
 RowReader = Callable[[RowFields], Conversation | TextPair | None]
 
@@ -41,6 +41,22 @@ _MARKS: Final = (
     ("output", DatasetFormat.ALPACA),
     ("prompt", DatasetFormat.PROMPT_COMPLETION),
 )
+
+
+KNOWN_KEYS: Final = frozenset({"system", "history", "input", "tools", "functions"}.union(key for key, _ in _MARKS))
+"""The keys of a row that any format reads, or refuses."""
+
+LAYOUT_OF: Final[Mapping[DatasetFormat, str]] = MappingProxyType(
+    {
+        DatasetFormat.ALPACA: '"instruction", "input", "output" (Alpaca)',
+        DatasetFormat.SHAREGPT: '"conversations" (ShareGPT)',
+        DatasetFormat.OPENAI_CHAT: '"messages" (OpenAI chat)',
+        DatasetFormat.PROMPT_COMPLETION: '"prompt", "completion"',
+    }
+)
+"""What a row of each format holds, for error texts."""
+
+LAYOUTS: Final = " or ".join(LAYOUT_OF.values())
 
 
 def detect(row: Mapping[str, Any]) -> DatasetFormat | None:
