@@ -80,9 +80,27 @@ class RowFields:
             return roles[name]
         before = len(self.faults)
         name = self.text(holder, key, prefix)
+        if name.lower() in roles:
+            return roles[name.lower()]
         if len(self.faults) == before:
             self.fault(prefix + key, f"The role {quote(name)} is not supported; known are {', '.join(roles)}.")
         return None
+
+    def learnt(self, holder: Mapping[str, Any], prefix: str, role: Role) -> bool:
+        """Read whether a message is learnt: the assistant's are, but for those of weight 0."""
+        weight = holder.get("weight")
+        if weight is None:
+            return role is Role.ASSISTANT
+        if not isinstance(weight, int | float) or isinstance(weight, bool) or weight not in {0, 1}:
+            self.fault(f"{prefix}weight", "The weight must be 0 (do not learn this answer) or 1 (learn it).")
+        elif weight and role is not Role.ASSISTANT:
+            self.fault(f"{prefix}weight", f"Only the assistant's messages can be learnt; this one is the {role}'s.")
+        return weight == 1
+
+    def system(self) -> list[Turn]:
+        """Read a system message that stands beside the others."""
+        text = self.text(self.row, "system", required=False)
+        return [("system", Message(Role.SYSTEM, text, supervised=False))] if text else []
 
     def objects(self, key: str) -> list[tuple[str, Mapping[str, Any]]]:
         """Read an array of objects, each with its path; entries that are none are left out after a fault."""

@@ -1,5 +1,7 @@
 """OpenAI chat: ``{messages: [{role, content}]}``, with an optional ``weight`` of 0 or 1 on the assistant's messages.
 
+A ``system`` beside the messages, as some data sets have it, is the first of them.
+
 Source: https://platform.openai.com/docs/guides/supervised-fine-tuning
 """
 
@@ -23,7 +25,7 @@ _BESIDE_TEXT: Final = ("tool_calls", "function_call", "audio")
 def read(fields: RowFields) -> Conversation | None:
     """Read a row; None if the roles cannot be told."""
     fields.absent(fields.row, ("tools", "functions"))
-    messages = []
+    messages = fields.system()
     for path, message in fields.objects("messages"):
         role = fields.role(message, "role", path + ".", ROLES)
         if role is not None:
@@ -43,9 +45,7 @@ def _message(fields: RowFields, path: str, message: Mapping[str, Any], role: Rol
     content = _joined(fields, parts, prefix) if type(parts) is list else fields.text(message, "content", prefix)
     if role is not Role.SYSTEM and (not content or content.isspace()) and len(fields.faults) == before:
         fields.blank(f"{prefix}content")
-    weight = message.get("weight")
-    is_learnt = role is Role.ASSISTANT if weight is None else _weight(fields, weight, prefix, role)
-    return Message(role, content, supervised=is_learnt)
+    return Message(role, content, supervised=fields.learnt(message, prefix, role))
 
 
 def _joined(fields: RowFields, parts: list[Any], prefix: str) -> str:
@@ -57,11 +57,3 @@ def _joined(fields: RowFields, parts: list[Any], prefix: str) -> str:
         else:
             texts.append(fields.text(part, "text", f"{path}."))
     return "".join(texts)
-
-
-def _weight(fields: RowFields, weight: object, prefix: str, role: Role) -> bool:
-    if not isinstance(weight, int | float) or isinstance(weight, bool) or weight not in {0, 1}:
-        fields.fault(f"{prefix}weight", "The weight must be 0 (do not learn this answer) or 1 (learn it).")
-    elif weight and role is not Role.ASSISTANT:
-        fields.fault(f"{prefix}weight", f"Only the assistant's messages can be learnt; this one is the {role}'s.")
-    return weight == 1
