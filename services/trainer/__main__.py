@@ -17,8 +17,10 @@ from services.trainer.adapter_export import AdapterExports
 from services.trainer.adapter_import import AdapterImports
 from services.trainer.background import beside
 from services.trainer.dataset_catalog import DatasetCatalog
+from services.trainer.dataset_examination import DatasetExaminations
 from services.trainer.dataset_servicer import DatasetServicer
 from services.trainer.datasets import Limits
+from services.trainer.examiner import Examiner
 from services.trainer.job_servicer import TrainingJobServicer
 from services.trainer.jobs import Jobs
 from services.trainer.postgres import MIGRATIONS, SCHEMA, PostgresStore
@@ -64,14 +66,24 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
         store = PostgresStore(database)
         queue = JobQueue(store.jobs, store.datasets, settings.job_lease_seconds, settings.job_max_attempts)
+        base_models, adapters = BaseModelServiceStub(registry), AdapterServiceStub(registry)
+        examiner = Examiner(
+            base_models,
+            cache_dir=settings.cache_dir,
+            base_roots=settings.base_roots,
+            directory=settings.upload_dir,
+        )
         catalog = DatasetCatalog(
             store=store,
             artifacts=artifacts,
             limits=Limits(max_row_bytes=settings.dataset_max_row_bytes),
             max_bytes=settings.dataset_max_bytes,
+            examiner=examiner,
             upload_dir=settings.upload_dir,
         )
-        base_models, adapters = BaseModelServiceStub(registry), AdapterServiceStub(registry)
+        examinations = DatasetExaminations(
+            store=store, artifacts=artifacts, examiner=examiner, directory=settings.upload_dir
+        )
         jobs = Jobs(store, base_models)
         imports = AdapterImports(
             base_models=base_models,
@@ -88,7 +100,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
             beside(keep_recovering(queue, settings.job_lease_seconds / 3)),
         ):
             services = [
-                _dataset_service(DatasetServicer(catalog)),
+                _dataset_service(DatasetServicer(catalog, examinations)),
                 _job_service(TrainingJobServicer(jobs, watcher)),
                 _transfer_service(AdapterTransferServicer(imports, exports)),
             ]

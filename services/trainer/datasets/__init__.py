@@ -4,7 +4,7 @@
 passed it. Neither imports torch, and neither holds more of a file than one row.
 """
 
-from services.trainer.datasets.check import check_dataset, read_conversations
+from services.trainer.datasets.check import check_dataset, good_rows, read_conversations
 from services.trainer.datasets.model import (
     Conversation,
     DatasetFormat,
@@ -28,5 +28,6 @@ __all__ = [
     "Summary",
     "TextPair",
     "check_dataset",
+    "good_rows",
     "read_conversations",
 ]

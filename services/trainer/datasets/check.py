@@ -72,6 +72,17 @@ def read_conversations(
             yield row.example
 
 
+def good_rows(
+    path: Path,
+    format: DatasetFormat,  # noqa: A002 - the word of the API
+    limits: Limits = UNLIMITED,
+) -> Iterator[tuple[int, Example]]:
+    """Yield the rows in which there is no fault, each with its number, from 1."""
+    for row in _Reader(format, limits).rows(path):
+        if row.example is not None:
+            yield row.number, row.example
+
+
 class _ReadRow(NamedTuple):
     """What became of one row, or, with number 0, of the file: an example, or faults."""
 
