@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from services.common.artifacts.connect import connect_store
 from services.common.db import migrate_when_reachable, open_database
@@ -35,6 +36,9 @@ from services.trainer.watch import Watcher
 from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceStub
 from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceStub
 from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, training_job_pb2_grpc
+
+UNPACKED_BY_PACKED: Final = 4
+"""How many times as large as the largest data set the rows of a Parquet file may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,10 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         catalog = DatasetCatalog(
             store=store,
             artifacts=artifacts,
-            limits=Limits(max_row_bytes=settings.dataset_max_row_bytes),
+            limits=Limits(
+                max_row_bytes=settings.dataset_max_row_bytes,
+                max_unpacked_bytes=UNPACKED_BY_PACKED * settings.dataset_max_bytes,
+            ),
             max_bytes=settings.dataset_max_bytes,
             examiner=examiner,
             upload_dir=settings.upload_dir,

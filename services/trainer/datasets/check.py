@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from services.common.errors import DomainError, Reason
-from services.trainer.datasets.distinct import DIGEST_BYTES, DistinctCounter
+from services.trainer.datasets.distinct import DistinctCounter
 from services.trainer.datasets.formats import FORMATS, LAYOUT_OF, LAYOUTS, TITLES, detect, marks
 from services.trainer.datasets.formats.fields import RowFields
 from services.trainer.datasets.model import DatasetFormat, Fault, Limits, Statistics, Summary, TextPair
 from services.trainer.datasets.parquet import MAGIC, parquet_rows
 from services.trainer.datasets.parse import parse_row, quote
 from services.trainer.datasets.rows import RawRow, split_rows
-from services.trainer.datasets.split import Example, content_digest
+from services.trainer.datasets.split import Example, content_hash
 
 DETECTION_ROWS: Final = 8
 """Rows looked at to tell the format; the most frequent one counts, so that one odd row does not make all others wrong."""
@@ -179,7 +179,7 @@ class _Tally:
 
     def _add_example(self, example: Example) -> None:
         self._rows += 1
-        self._contents.add(content_digest(example)[:DIGEST_BYTES])
+        self._contents.add(content_hash(example))
         if isinstance(example, TextPair):
             self._answers += 1
             self._characters += len(example.completion)

@@ -18,19 +18,29 @@ SPLIT_SEED: Final = 0
 """Not the job's seed: every job holds out the same rows, so that held-out losses of two jobs can be compared, and what one
 version was measured on, the next one has not learnt."""
 
+_MASK: Final = 2**64 - 1
+
 Example = Conversation | TextPair
 
 
 def content_digest(example: Example) -> bytes:
     """Digest what is learnt of a row: roles, texts, and which answers count; the same in every process."""
-    if isinstance(example, TextPair):
-        shape, texts = "", [example.prompt, example.completion]
-    else:
-        shape = "".join([turn.role[0] + ("+" if turn.supervised else "-") for turn in example.messages])
-        texts = [turn.content for turn in example.messages]
     # No text in UTF-8 holds the byte 0xFF, so no two different rows are written the same.
-    written = b"\xff".join([text.encode() for text in (shape, *texts)])
+    written = b"\xff".join([text.encode() for text in _content(example)])
     return blake2b(written, digest_size=DIGEST_BYTES).digest()
+
+
+def content_hash(example: Example) -> bytes:
+    """Digest the same in eight bytes and a third of the time, for this process alone."""
+    return (hash(_content(example)) & _MASK).to_bytes(8, "little")
+
+
+def _content(example: Example) -> tuple[str, ...]:
+    """What kind of row it is, then its texts."""
+    if isinstance(example, TextPair):
+        return "", example.prompt, example.completion
+    shape = "".join([turn.role[0] + ("+" if turn.supervised else "-") for turn in example.messages])
+    return (shape, *[turn.content for turn in example.messages])
 
 
 def usual_fraction(distinct_rows: int, *, has_validation: bool) -> float:

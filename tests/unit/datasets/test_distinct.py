@@ -9,7 +9,7 @@ from services.common.errors import DomainError, Reason
 from services.trainer.datasets import Conversation, Message, Role, TextPair
 from services.trainer.datasets import distinct as module
 from services.trainer.datasets.distinct import DistinctCounter
-from services.trainer.datasets.split import content_digest
+from services.trainer.datasets.split import content_digest, content_hash
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 64, 1000])
@@ -58,6 +58,8 @@ def test_rows_have_one_digest_if_and_only_if_they_teach_the_same() -> None:
         TextPair("", "ab"),
     ]
     assert len({content_digest(row) for row in rows}) == len(rows)
+    assert len({content_hash(row) for row in rows}) == len(rows)
+    assert content_hash(conversation(ask, say)) == content_hash(rows[0])
     assert content_digest(conversation(ask, say)) == content_digest(rows[0])
     # Of every process and version: what was held out stays held out.
     assert content_digest(rows[0]).hex() == "a3f39247dd0ad19071604e089b5181f9"
