@@ -15,6 +15,9 @@ from cli.progress import follow
 @click.option(
     "--data", "file", required=True, type=click.Path(path_type=Path), help="JSON, JSONL or Parquet file of rows."
 )
+@click.option(
+    "--validation-data", "validation_file", type=click.Path(path_type=Path), help="File of rows to measure on alone."
+)
 @click.option("--name", required=True, help="Id of the adapter; a new version is added where it exists.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Row layout.  [default: detected]")
 @click.option("--epochs", type=int, help="Passes over the data.")
@@ -40,6 +43,7 @@ def train(
     *,
     base_id: str,
     file: Path,
+    validation_file: Path | None,
     name: str,
     format_: str | None,
     epochs: int | None,
@@ -53,13 +57,16 @@ def train(
 
     Ctrl-C leaves the job running; `tenon job watch` finds it again, `tenon job cancel` stops it.
     """
+    if validation_file and validation_fraction is not None:
+        raise click.UsageError("Give --validation-data or --validation-fraction, not both.")
     with Suite(find_suite(data_dir)) as suite:
         fields = {"purpose": "fine-tune"} | ({"format": format_} if format_ else {})
         uploaded = suite.upload("/v1/files", file, fields)
         chosen = {key: value for key, value in {"n_epochs": epochs, **hyperparameters}.items() if value is not None}
         body = {"model": base_id, "training_file": uploaded["id"], "adapter": name}
         method = {"type": "supervised", "supervised": {"hyperparameters": chosen}}
-        optional = {"seed": seed, "validation_fraction": validation_fraction}
+        measured = suite.upload("/v1/files", validation_file, fields)["id"] if validation_file else None
+        optional = {"seed": seed, "validation_fraction": validation_fraction, "validation_file": measured}
         given = {key: value for key, value in optional.items() if value is not None}
         job = suite.post("/v1/fine_tuning/jobs", body | {"method": method} | given)
         if detach:

@@ -116,7 +116,7 @@ class DatasetCatalog:
         count = summary.statistics.row_count
         if measure is None or summary.format is None or not count:
             return Checked(summary, None)
-        return Checked(summary, await self.examiner.count(Rows(path, summary.format, count), measure))
+        return Checked(summary, await self.examiner.count(Rows(path, summary.format, count, self.limits), measure))
 
     async def get(self, name: DatasetName) -> Dataset:
         """Return a data set.

@@ -12,6 +12,7 @@ from typing import Final
 from services.common.artifacts.store import ArtifactStore
 from services.common.errors import DomainError, Reason, Violation
 from services.common.resource_names import BaseModelName, DatasetName
+from services.trainer.datasets import UNLIMITED
 from services.trainer.datasets.tokens import TokenStatistics
 from services.trainer.examiner import Examiner, Rows
 from services.trainer.model import Dataset
@@ -86,7 +87,7 @@ class DatasetExaminations:
             except DomainError as error:
                 gone = error.reason in {Reason.ARTIFACT_NOT_FOUND, Reason.ARTIFACT_CORRUPT}
                 raise lost(dataset.name) if gone else error from None
-            yield Rows(path, dataset.format, dataset.statistics.row_count)
+            yield Rows(path, dataset.format, dataset.statistics.row_count, UNLIMITED)
         finally:
             await asyncio.to_thread(folder.cleanup)
 

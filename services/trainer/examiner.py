@@ -18,7 +18,7 @@ from services.common.bases.sources import fetch_base
 from services.common.errors import DomainError, Reason, Violation
 from services.common.resource_names import BaseModelName
 from services.trainer.admission import MIN_SEQUENCE_LENGTH, context_length
-from services.trainer.datasets import DatasetFormat
+from services.trainer.datasets import DatasetFormat, Limits
 from services.trainer.datasets.tokens import TokenStatistics
 from services.trainer.executor import without_secrets
 from services.trainer.launcher import dying_with_this_process
@@ -75,11 +75,13 @@ class Rows:
         path: where it lies.
         format: of its rows.
         count: how many good ones there are.
+        limits: that they were checked against.
     """
 
     path: Path
     format: DatasetFormat
     count: int
+    limits: Limits
 
 
 class Examiner:
@@ -157,6 +159,7 @@ class Examiner:
                 dataset_path=rows.path,
                 dataset_format=rows.format,
                 row_count=rows.count,
+                limits=rows.limits,
                 max_sequence_length=measure.max_sequence_length,
                 window=window,
                 cache_dir=self._cache_dir / "digests",

@@ -75,7 +75,7 @@ def read_conversations(
 def good_rows(
     path: Path,
     format: DatasetFormat,  # noqa: A002 - the word of the API
-    limits: Limits = UNLIMITED,
+    limits: Limits,
 ) -> Iterator[tuple[int, Example]]:
     """Yield the rows in which there is no fault, each with its number, from 1."""
     for row in _Reader(format, limits).rows(path):

@@ -58,11 +58,13 @@ def percentiles(lengths: Sequence[int]) -> tuple[Percentile, ...]:
 
 
 def histogram(lengths: Sequence[int]) -> tuple[Bucket, ...]:
-    """Count rows by length, in at most MOST_BUCKETS buckets of equal width from 0 to the longest."""
+    """Count rows by length, in at most MOST_BUCKETS buckets of equal width from the shortest row to the longest."""
     if not lengths:
         return ()
-    width = -(-(max(lengths) + 1) // MOST_BUCKETS)
-    counts = [0] * (max(lengths) // width + 1)
+    least, most = min(lengths), max(lengths)
+    width = -(-(most - least + 1) // MOST_BUCKETS)
+    counts = [0] * ((most - least) // width + 1)
     for length in lengths:
-        counts[length // width] += 1
-    return tuple(Bucket(index * width, (index + 1) * width - 1, count) for index, count in enumerate(counts))
+        counts[(length - least) // width] += 1
+    starts = range(least, most + 1, width)
+    return tuple(Bucket(start, start + width - 1, count) for start, count in zip(starts, counts, strict=True))

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, TypeAdapter, ValidationError, with_config
 
 from services.common.errors import DomainError, Reason
-from services.trainer.datasets.model import DatasetFormat
+from services.trainer.datasets.model import DatasetFormat, Limits
 from services.trainer.datasets.tokens import TokenStatistics
 from services.trainer.recipe.protocol import STRICT, Failed
 
@@ -41,6 +41,7 @@ class ExamineTask:
         dataset_path: the rows; those with a fault are passed over.
         dataset_format: their format.
         row_count: how many good rows there are.
+        limits: what is too much of a row, so that it has a fault.
         max_sequence_length: tokens that rows are cut to, or None for what training would choose.
         window: rows to be shown, or None to measure all.
         cache_dir: where content digests of bases are remembered.
@@ -52,6 +53,7 @@ class ExamineTask:
     dataset_path: Path
     dataset_format: DatasetFormat
     row_count: int
+    limits: Limits
     max_sequence_length: int | None
     window: Window | None
     cache_dir: Path

@@ -145,7 +145,7 @@ def preview(task: ExamineTask, window: Window, labeller: Labeller) -> Preview:
     """Show the rows of a window."""
     shown: list[ShownRow] = []
     tokens = 0
-    for index, (number, example) in enumerate(good_rows(task.dataset_path, task.dataset_format)):
+    for index, (number, example) in enumerate(good_rows(task.dataset_path, task.dataset_format, task.limits)):
         if index < window.skip:
             continue
         if len(shown) == window.limit or tokens > MOST_SHOWN_TOKENS:
@@ -199,7 +199,7 @@ def token_texts(tokenizer: PreTrainedTokenizerFast, ids: "array[int]") -> Iterat
 def _sample(task: ExamineTask) -> Iterator[Example]:
     step = max(1, -(-task.row_count // MOST_MEASURED))
     end = time.monotonic() + MEASURE_SECONDS
-    for index, (_, example) in enumerate(good_rows(task.dataset_path, task.dataset_format)):
+    for index, (_, example) in enumerate(good_rows(task.dataset_path, task.dataset_format, task.limits)):
         if time.monotonic() > end:
             return
         if index % step == 0:

@@ -72,10 +72,10 @@ def test_the_wrong_base_is_refused_with_both_names(trained: RunningSuite) -> Non
 
 
 def test_a_job_can_be_listed_watched_and_cancelled(trained: RunningSuite, rows_file: Path) -> None:
-    started = trained.tenon(
-        "train", "--base", "tiny-gpt", "--data", rows_file, "--name", "slow", "--epochs", "900", "--detach"
-    )
-    job = started.stdout.strip()
+    train = ("train", "--base", "tiny-gpt", "--data", rows_file, "--validation-data", rows_file, "--name", "slow")
+    started = trained.tenon(*train, "--epochs", "900", "--detach", "--json")
+    job = json.loads(started.stdout)["id"]
+    assert json.loads(started.stdout)["validation_file"]
     assert job in trained.tenon("job", "list", "--json").stdout
     listed = trained.tenon("job", "list").stdout.splitlines()
     assert [row for row in listed if re.fullmatch(rf"{job} .* [-\d]+ [:\d]+", row)]

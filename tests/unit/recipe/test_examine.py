@@ -11,7 +11,7 @@ import pytest
 
 from services.common.errors import DomainError, Reason
 from services.common.identity import fingerprint_base
-from services.trainer.datasets import DatasetFormat
+from services.trainer.datasets import DatasetFormat, Limits
 from services.trainer.recipe import examine as module
 from services.trainer.recipe.examination import (
     ExamineTask,
@@ -48,6 +48,7 @@ class Examination:
             "dataset_path": self.root / "rows",
             "dataset_format": layout,
             "row_count": len(rows),
+            "limits": Limits(),
             "max_sequence_length": None,
             "window": None,
             "cache_dir": self.root / "cache",
@@ -177,6 +178,8 @@ def test_rows_with_a_fault_are_passed_over(examination: Examination) -> None:
     rows = [CHAT[0], {"instruction": 5}, CHAT[1]]
     assert examination.measure(rows).measured_row_count == 2
     assert [row.row for row in examination.preview(rows).rows] == [1, 3]
+    long = [CHAT[0], {"instruction": "x" * 1000, "output": "y"}]
+    assert examination.measure(long, limits=Limits(max_row_bytes=500)).measured_row_count == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import BaseModelName
 from services.trainer import examiner as module
-from services.trainer.datasets import DatasetFormat
+from services.trainer.datasets import DatasetFormat, Limits
 from services.trainer.examiner import Examiner, Measure, Rows
 
 
@@ -26,7 +26,7 @@ def examiner(root: Path, script: str, **options: Any) -> Examiner:
 
 
 async def count(subject: Examiner, root: Path) -> object:
-    rows = Rows(root / "rows", DatasetFormat.ALPACA, 1)
+    rows = Rows(root / "rows", DatasetFormat.ALPACA, 1, Limits())
     return await subject.count(rows, Measure(BaseModelName("tiny"), "0" * 64, (root.as_uri(),), None))
 
 
