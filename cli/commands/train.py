@@ -12,7 +12,12 @@ from cli.progress import follow
 
 @click.command()
 @click.option("--base", "base_id", required=True, help="Base model to train on, by its id.")
-@click.option("--data", "file", required=True, type=click.Path(path_type=Path), help="JSON or JSONL file of rows.")
+@click.option(
+    "--data", "file", required=True, type=click.Path(path_type=Path), help="JSON, JSONL or Parquet file of rows."
+)
+@click.option(
+    "--validation-data", "validation_file", type=click.Path(path_type=Path), help="File of rows to measure on alone."
+)
 @click.option("--name", required=True, help="Id of the adapter; a new version is added where it exists.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Row layout.  [default: detected]")
 @click.option("--epochs", type=int, help="Passes over the data.")
@@ -24,6 +29,11 @@ from cli.progress import follow
 @click.option("--lora-alpha", type=float, help="Scale of the adapter, divided by its rank.")
 @click.option("--max-sequence-length", type=int, help="Rows are cut to this many tokens.")
 @click.option("--seed", type=int, help="Seed of everything random.")
+@click.option(
+    "--validation-fraction",
+    type=click.FloatRange(0, 0.5),
+    help="Share of the different rows to measure on instead of learning them.  [default: 0.1 of 50 rows or more]",
+)
 @click.option("--detach", is_flag=True, help="Print the job's id and do not wait.")
 @json_option
 @click.pass_obj
@@ -33,10 +43,12 @@ def train(
     *,
     base_id: str,
     file: Path,
+    validation_file: Path | None,
     name: str,
     format_: str | None,
     epochs: int | None,
     seed: int | None,
+    validation_fraction: float | None,
     detach: bool,
     as_json: bool,
     **hyperparameters: float | str | None,
@@ -45,13 +57,18 @@ def train(
 
     Ctrl-C leaves the job running; `tenon job watch` finds it again, `tenon job cancel` stops it.
     """
+    if validation_file and validation_fraction is not None:
+        raise click.UsageError("Give --validation-data or --validation-fraction, not both.")
     with Suite(find_suite(data_dir)) as suite:
         fields = {"purpose": "fine-tune"} | ({"format": format_} if format_ else {})
         uploaded = suite.upload("/v1/files", file, fields)
         chosen = {key: value for key, value in {"n_epochs": epochs, **hyperparameters}.items() if value is not None}
         body = {"model": base_id, "training_file": uploaded["id"], "adapter": name}
         method = {"type": "supervised", "supervised": {"hyperparameters": chosen}}
-        job = suite.post("/v1/fine_tuning/jobs", body | {"method": method} | ({} if seed is None else {"seed": seed}))
+        measured = suite.upload("/v1/files", validation_file, fields)["id"] if validation_file else None
+        optional = {"seed": seed, "validation_fraction": validation_fraction, "validation_file": measured}
+        given = {key: value for key, value in optional.items() if value is not None}
+        job = suite.post("/v1/fine_tuning/jobs", body | {"method": method} | given)
         if detach:
             print_json(job) if as_json else click.echo(job["id"])
             return

@@ -29,6 +29,9 @@ _FIELDS: Final = (
     ("training_job.hyperparameters.seed", "seed"),
     ("training_job.base_model", "model"),
     ("training_job.validation_dataset", "validation_file"),
+    ("training_job.validation_fraction", "validation_fraction"),
+    # Within a sentence.
+    ("validation_dataset", "validation_file"),
     ("training_job.dataset", "training_file"),
     ("training_job.labels", "metadata"),
     ("training_job.", ""),
@@ -73,6 +76,7 @@ def create_request(job: CreateJob, request_id: str) -> training_job_pb2.CreateTr
             base_model=str(base),
             dataset=str(dataset_name(job.training_file, "training_file")),
             validation_dataset=validation,
+            validation_fraction=job.validation_fraction,
             adapter=str(_adapter(job, base.base_model, identity)),
             hyperparameters=parameters,
             labels=job.metadata or {},

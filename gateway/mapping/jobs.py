@@ -89,6 +89,7 @@ def _extension(job: training_job_pb2.TrainingJob) -> JobExtension:
         ),
         attempt=job.attempt,
         start_time=rfc3339(job, "start_time"),
+        validation_fraction=job.validation_fraction if job.HasField("validation_fraction") else None,
     )
 
 

@@ -127,6 +127,7 @@ class Attempts:
             dataset_format=rows.format,
             validation_path=await self._fetch(validation, directory / "validation") if validation else None,
             validation_format=validation.format if validation else None,
+            validation_fraction=job.validation_fraction,
             output_directory=directory / "output",
             hyperparameters=job.hyperparameters,
             cache_dir=self.cache_dir / "digests",

@@ -112,14 +112,17 @@ def dataset_to_proto(dataset: Dataset) -> dataset_pb2.Dataset:
     )
 
 
-def statistics_to_proto(statistics: Statistics) -> dataset_pb2.DatasetStatistics:
-    """Write what a check counted."""
+def statistics_to_proto(
+    statistics: Statistics, tokens: dataset_pb2.TokenStatistics | None = None
+) -> dataset_pb2.DatasetStatistics:
+    """Write what a check counted, and what a base made of the rows."""
     return dataset_pb2.DatasetStatistics(
         row_count=statistics.row_count,
         faulty_row_count=statistics.faulty_row_count,
         duplicate_row_count=statistics.duplicate_row_count,
         answer_count=statistics.answer_count,
         answer_characters=statistics.answer_characters,
+        tokens=tokens,
     )
 
 
@@ -144,6 +147,7 @@ def draft_from_proto(request: training_job_pb2.CreateTrainingJobRequest) -> JobD
         adapter=job.adapter,
         hyperparameters=_hyperparameters_from_proto(job.hyperparameters),
         labels=dict(job.labels),
+        validation_fraction=job.validation_fraction if job.HasField("validation_fraction") else None,
     )
 
 
@@ -158,6 +162,7 @@ def job_to_proto(job: TrainingJob) -> training_job_pb2.TrainingJob:
         adapter=str(job.adapter),
         hyperparameters=_hyperparameters_to_proto(job.hyperparameters),
         labels=job.labels,
+        validation_fraction=job.validation_fraction,
         state=_STATES[job.state],
         base_fingerprint_id=job.base_fingerprint_id,
         progress=training_job_pb2.TrainingProgress(

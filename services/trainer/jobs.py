@@ -59,6 +59,7 @@ class Jobs:
             adapter=admitted.adapter,
             hyperparameters=admitted.hyperparameters,
             labels=admitted.labels,
+            validation_fraction=admitted.validation_fraction,
             traceparent=_current_traceparent(),
         )
 

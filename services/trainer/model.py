@@ -160,6 +160,7 @@ class TrainingJob:
         base_fingerprint_id: what that was when the job was created.
         dataset: rows to learn.
         validation_dataset: rows to measure on, or None.
+        validation_fraction: share of the data set's different rows to measure on; None leaves it to the recipe.
         adapter: what gets the new version.
         hyperparameters: as asked for; complete once training has started.
         labels: the caller's own pairs.
@@ -189,6 +190,7 @@ class TrainingJob:
     adapter: AdapterName
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     labels: Mapping[str, str] = field(default_factory=dict)
+    validation_fraction: float | None = None
     state: JobState = JobState.QUEUED
     progress: Progress = field(default_factory=Progress)
     adapter_version: AdapterVersionName | None = None

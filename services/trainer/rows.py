@@ -66,6 +66,7 @@ def job_from_row(row: Row) -> TrainingJob:
         adapter=AdapterName(project, row["adapter"]),
         hyperparameters=_hyperparameters(row["hyperparameters"]),
         labels=row["labels"],
+        validation_fraction=row["hyperparameters"].get(_FRACTION),
         state=JobState(row["state"]),
         progress=Progress(**row["progress"]),
         adapter_version=AdapterVersionName(project, row["adapter"], version) if version else None,
@@ -73,6 +74,9 @@ def job_from_row(row: Row) -> TrainingJob:
         **{field: row[field] for field in _PLAIN},
     )
 
+
+# How to train, too, and so kept in the same document; jobs created before there was such a choice have none.
+_FRACTION = "validation_fraction"
 
 _PLAIN = (
     "attempt", "losses", "epoch", "worker", "batch", "revision", "last_sequence", "position", "traceparent",
@@ -90,7 +94,7 @@ def job_to_row(job: TrainingJob) -> dict[str, Any]:
         "dataset": job.dataset.dataset,
         "validation_dataset": job.validation_dataset.dataset if job.validation_dataset else None,
         "adapter": job.adapter.adapter,
-        "hyperparameters": Jsonb(asdict(job.hyperparameters)),
+        "hyperparameters": Jsonb(asdict(job.hyperparameters) | {_FRACTION: job.validation_fraction}),
         "labels": Jsonb(dict(job.labels)),
         "state": job.state.value,
         "final": job.state.final,
@@ -130,7 +134,8 @@ def _body(kind: str, body: Mapping[str, Any]) -> EventBody:
 
 def _hyperparameters(values: Mapping[str, Any]) -> Hyperparameters:
     schedule = Schedule(values["schedule"]) if values["schedule"] else None
-    return Hyperparameters(**{**values, "schedule": schedule, "target_modules": tuple(values["target_modules"])})
+    chosen = {key: value for key, value in values.items() if key != _FRACTION}
+    return Hyperparameters(**{**chosen, "schedule": schedule, "target_modules": tuple(values["target_modules"])})
 
 
 def _error(values: Mapping[str, Any] | None) -> JobError | None:

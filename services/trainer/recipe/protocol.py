@@ -96,6 +96,8 @@ class RecipeTask:
         dataset_format: their format.
         validation_path: rows to measure on, or None.
         validation_format: their format, or None.
+        validation_fraction: share of the different rows that is measured on instead of learnt, 0 to 0.5; None leaves the
+            choice to the recipe. None beside a validation_path.
         output_directory: where the adapter goes; made by the recipe, must not exist or be empty.
         hyperparameters: as asked for.
         cache_dir: where content digests of bases are remembered, or None.
@@ -109,6 +111,7 @@ class RecipeTask:
     dataset_format: DatasetFormat
     validation_path: Path | None = None
     validation_format: DatasetFormat | None = None
+    validation_fraction: float | None = None
     output_directory: Path
     hyperparameters: RecipeHyperparameters = field(default_factory=RecipeHyperparameters)
     cache_dir: Path | None = None

@@ -256,6 +256,8 @@ def trainer_settings(database_url: str, root: Path, registry: str) -> TrainerSet
         database_url=SecretStr(database_url),
         artifacts_url=(root / "artifacts").as_uri(),
         registry_target=registry,
+        cache_dir=root / "cache",
+        base_roots=(root,),
         signing_key_file=secret_key_file(root),
         trusted_keys=(trusted_key_file(root),),
         drain_seconds=1.0,
