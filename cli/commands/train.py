@@ -24,6 +24,7 @@ from cli.progress import follow
 @click.option("--lora-alpha", type=float, help="Scale of the adapter, divided by its rank.")
 @click.option("--max-sequence-length", type=int, help="Rows are cut to this many tokens.")
 @click.option("--seed", type=int, help="Seed of everything random.")
+@click.option("--priority", type=int, help="Of jobs that wait, those with a higher one come first.  [default: 0]")
 @click.option("--detach", is_flag=True, help="Print the job's id and do not wait.")
 @json_option
 @click.pass_obj
@@ -37,6 +38,7 @@ def train(
     format_: str | None,
     epochs: int | None,
     seed: int | None,
+    priority: int | None,
     detach: bool,
     as_json: bool,
     **hyperparameters: float | str | None,
@@ -51,7 +53,8 @@ def train(
         chosen = {key: value for key, value in {"n_epochs": epochs, **hyperparameters}.items() if value is not None}
         body = {"model": base_id, "training_file": uploaded["id"], "adapter": name}
         method = {"type": "supervised", "supervised": {"hyperparameters": chosen}}
-        job = suite.post("/v1/fine_tuning/jobs", body | {"method": method} | ({} if seed is None else {"seed": seed}))
+        asked = {key: value for key, value in {"seed": seed, "priority": priority}.items() if value is not None}
+        job = suite.post("/v1/fine_tuning/jobs", body | {"method": method} | asked)
         if detach:
             print_json(job) if as_json else click.echo(job["id"])
             return

@@ -17,7 +17,7 @@ from services.common.resource_names import AdapterName
 from services.common.rpc.channel import open_channel
 from services.registry import convert as registry_convert
 from services.trainer import rules
-from services.trainer.attempt import Attempts
+from services.trainer.attempt import Attempts, CheckpointPolicy
 from services.trainer.memory import MemoryStore
 from services.trainer.publish import Publisher
 from services.trainer.recipe.protocol import Event, RecipeTask
@@ -143,8 +143,11 @@ async def test_a_result_that_is_stored_already_is_published_by_the_next_worker_a
             base_roots=(),
             flush_seconds=60,
             threads=None,
+            checkpoints=CheckpointPolicy(seconds=None, steps=None),
+            pause_seconds=0,
         )
-        version = await attempts.run(second)
+        version = await attempts.run(second, asyncio.Event())
+    assert version is not None
     assert version.version == made.digest
     job = await store.jobs.get(second.lease.name)
     assert (job.progress.step, job.progress.loss) == (7, 0.5)
