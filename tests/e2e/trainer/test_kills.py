@@ -111,10 +111,10 @@ def check(ended: Ended, undisturbed: Ended) -> None:
     assert len(notes) == 1, "a note of the recipe was told twice"
 
 
-async def test_a_job_outlives_its_training_and_its_worker(
+async def test_a_job_outlives_its_training_its_worker_and_the_service(
     world: World, material: tuple[str, str], undisturbed: Ended
 ) -> None:
-    ended = await run(world, material, "twice-killed", [("recipe", 110), ("worker", 200)])
+    ended = await run(world, material, "twice-killed", [("recipe", 110), ("service", 150), ("worker", 200)])
     assert ended.job.attempt == 3
     check(ended, undisturbed)
     resumed = [event.message.text for event in ended.events if "Training goes on after step" in event.message.text]
