@@ -72,14 +72,24 @@ def test_the_wrong_base_is_refused_with_both_names(trained: RunningSuite) -> Non
 
 
 def test_a_job_can_be_listed_watched_and_cancelled(trained: RunningSuite, rows_file: Path) -> None:
-    started = trained.tenon(
-        "train", "--base", "tiny-gpt", "--data", rows_file, "--name", "slow", "--epochs", "900", "--detach"
-    )
-    job = started.stdout.strip()
+    command: list[str | Path] = [
+        "train",
+        "--base",
+        "tiny-gpt",
+        "--data",
+        rows_file,
+        "--name",
+        "slow",
+        "--epochs",
+        "900",
+    ]
+    job = trained.tenon(*command, "--priority", "5", "--detach").stdout.strip()
     assert job in trained.tenon("job", "list", "--json").stdout
     listed = trained.tenon("job", "list").stdout.splitlines()
     assert [row for row in listed if re.fullmatch(rf"{job} .* [-\d]+ [:\d]+", row)]
     assert [row for row in listed if re.search(r" parrot@[0-9a-f]{12} ", row)]
+    assert trained.tenon("job", "pause", job).stdout in {f"{job} is pausing.\n", f"{job} is paused.\n"}
+    assert json.loads(trained.tenon("job", "resume", job, "--json").stdout)["tenon"]["priority"] == 5
     assert trained.tenon("job", "cancel", job).returncode == 0
     watched = trained.tenon("job", "watch", job)
     assert watched.returncode == 1
