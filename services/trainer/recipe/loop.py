@@ -1,4 +1,4 @@
-"""The training loop: fit and validate."""
+"""The training loop."""
 
 import math
 import time
@@ -16,12 +16,14 @@ from services.trainer.recipe.batches import MicroBatch, PieceLimits, batches, mi
 from services.trainer.recipe.checkpoint import Position
 from services.trainer.recipe.defaults import total_steps
 from services.trainer.recipe.events import Events
+from services.trainer.recipe.gradient import accumulate, mean_loss
 from services.trainer.recipe.keeper import Keeper
 from services.trainer.recipe.labels import LabelledRow
 from services.trainer.recipe.loss import SupervisedLoss
 from services.trainer.recipe.memory import peak_resident_bytes
 from services.trainer.recipe.protocol import ResolvedHyperparameters, Step
 from services.trainer.recipe.schedule import rate_factor, warmup_steps
+from services.trainer.recipe.team import Team
 
 CLIP_NORM: Final = 1.0
 VALIDATIONS: Final = 10
@@ -37,12 +39,14 @@ class Material:
         validation: to measure on; may be empty.
         limits: of a micro-batch.
         device: where the model is.
+        threads: of an operation of each member of the team.
     """
 
     rows: Sequence[LabelledRow]
     validation: Sequence[LabelledRow]
     limits: PieceLimits
     device: torch.device
+    threads: int = 1
 
     def cut(self, rows: Sequence[LabelledRow]) -> list[MicroBatch]:
         """Make micro-batches of rows."""
@@ -93,18 +97,19 @@ def fit(
     steps = total_steps(len(material.rows), plan.epochs, plan.batch_size)
     optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
     validation = material.cut(material.validation)
+    team = Team(material.limits.members, material.threads)
     done = keeper.restore(parameters, optimizer) if keeper else Position()
     for step, rate, rows in islice(_steps(material, plan, steps), done.step, None):
         began = time.perf_counter()
         pieces = material.cut(rows)
         _set_rate(optimizer, rate)
-        value, norm = take_step(loss, pieces, parameters, optimizer, step)
+        value, norm = take_step(loss, pieces, parameters, optimizer, step, team)
         elapsed = time.perf_counter() - began
         done.step = step
         done.rows += len(rows)
         done.trained_tokens += sum(len(piece.targets) for piece in pieces)
         done.losses.append(value)
-        done.validation_loss = validate(loss, validation) if validation and _is_measured(step, steps) else None
+        done.validation_loss = mean_loss(loss, validation, team) if validation and _is_measured(step, steps) else None
         events.send(
             Step(
                 step=step,
@@ -133,6 +138,7 @@ def take_step(
     parameters: list[nn.Parameter],
     optimizer: torch.optim.Optimizer,
     step: int,
+    team: Team,
 ) -> tuple[float, float]:
     """Do one optimizer step.
 
@@ -142,30 +148,13 @@ def take_step(
     Raises:
         DomainError: TRAINING_DIVERGED.
     """
-    value = accumulate(loss, pieces)
+    value = accumulate(loss, pieces, parameters, team)
     norm = clip_grad_norm_(parameters, CLIP_NORM, foreach=True).item()
     if not math.isfinite(value) or not math.isfinite(norm):
         raise _diverged(step, value, norm)
     optimizer.step()
     optimizer.zero_grad()
     return value, norm
-
-
-def accumulate(loss: SupervisedLoss, pieces: Sequence[MicroBatch]) -> float:
-    """Add the gradient of a batch's mean loss, piece by piece, and return that loss."""
-    labels = sum(len(piece.targets) for piece in pieces)
-    total = 0.0
-    for piece in pieces:
-        mean = loss.sum(piece) / labels
-        mean.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        total += mean.item()
-    return total
-
-
-@torch.no_grad()
-def validate(loss: SupervisedLoss, batches: Sequence[MicroBatch]) -> float:
-    """Return the mean loss over all labels of some rows."""
-    return sum(loss.sum(batch).item() for batch in batches) / sum(len(batch.targets) for batch in batches)
 
 
 def _steps(

@@ -42,8 +42,12 @@ def run(task: RecipeTask, events: Events) -> None:
     keeper = _keeper(task, base, data, plan, parameters, events)
     _announce(plan, data, base.compute, keeper, events)
 
-    material = Material(data.rows, data.validation, _limits(base), base.compute.device)
-    fitted = fit(SupervisedLoss(model, head), parameters, material, plan, events, keeper)
+    loss = SupervisedLoss(model, head)
+    members = base.compute.members(plan.batch_size) if loss.packs else 1
+    limits = _limits(base, packed=loss.packs, members=members)
+    material = Material(data.rows, data.validation, limits, base.compute.device, base.compute.threads // members)
+    with loss.ready():
+        fitted = fit(loss, parameters, material, plan, events, keeper)
     if is_unchanged(model):
         raise _no_effect(plan)
 
@@ -98,12 +102,11 @@ def _announce(
     )
 
 
-def _limits(base: RecognisedBase) -> PieceLimits:
+def _limits(base: RecognisedBase, *, packed: bool, members: int) -> PieceLimits:
     config, compute = base.loaded.config.get_text_config(), base.compute
-    tokens = token_budget(
-        config.hidden_size, config.num_hidden_layers, config.vocab_size, memory_bytes=compute.activation_bytes
-    )
-    return PieceLimits(tokens, compute.padding_tokens)
+    memory_bytes = compute.activation_bytes // members
+    tokens = token_budget(config.hidden_size, config.num_hidden_layers, config.vocab_size, memory_bytes=memory_bytes)
+    return PieceLimits(tokens, compute.padding_tokens, packed, members)
 
 
 def _finish(task: RecipeTask, base: RecognisedBase, data: Data, model: PeftModel, fitted: Fitted) -> Finished:

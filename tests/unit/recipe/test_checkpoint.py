@@ -84,9 +84,12 @@ def train(load: Load, tmp_path_factory: pytest.TempPathFactory) -> Train:
         parameters, stream = trained_parameters(model), _Pausing(task.pause_file, pause_at)
         events, identity = Events(stream), identify(BASE, plan, ROWS, VALIDATION)
         keeper = Keeper(task, identity, COMPUTE, events, find_start(task, identity, parameters, events))
-        material = Material(ROWS, VALIDATION, PieceLimits(1000, 100), torch.device("cpu"))
+        loss = SupervisedLoss(model, head)
+        limits = PieceLimits(1000, 100, packed=loss.packs, members=2)
+        material = Material(ROWS, VALIDATION, limits, torch.device("cpu"), 1)
         try:
-            fitted = fit(SupervisedLoss(model, head), parameters, material, plan, events, keeper)
+            with loss.ready():
+                fitted = fit(loss, parameters, material, plan, events, keeper)
         except PauseAsked:
             fitted = None
         weights = torch.cat([parameter.detach().flatten() for parameter in parameters])
