@@ -103,7 +103,8 @@ def test_a_killed_and_a_paused_run_end_as_the_undisturbed_one(task: RecipeTask, 
     while not told or not isinstance(told[-1], CheckpointWritten):
         told.append(decode(process.stdout.readline()))
     process.kill()
-    process.communicate()
+    process.wait()
+    process.stdout.close()
     first = checkpoint_file(tmp_path, 13)
 
     process, again = place.start("paused", [first]), list[Event]()
@@ -111,8 +112,9 @@ def test_a_killed_and_a_paused_run_end_as_the_undisturbed_one(task: RecipeTask, 
     while not again or not isinstance(again[-1], Step):
         again.append(decode(process.stdout.readline()))
     (tmp_path / "pause").touch()
-    again += [decode(line) for line in process.communicate(timeout=60)[0].splitlines()]
-    assert process.returncode == 0
+    again += [decode(line) for line in process.stdout]
+    assert process.wait(timeout=60) == 0
+    process.stdout.close()
     *again, last, end = again
     assert end == Paused()
     started = next(event for event in again if isinstance(event, Started))
