@@ -34,6 +34,7 @@ from cli.progress import follow
     type=click.FloatRange(0, 0.5),
     help="Share of the different rows to measure on instead of learning them.  [default: 0.1 of 50 rows or more]",
 )
+@click.option("--priority", type=int, help="Of jobs that wait, those with a higher one come first.  [default: 0]")
 @click.option("--detach", is_flag=True, help="Print the job's id and do not wait.")
 @json_option
 @click.pass_obj
@@ -49,6 +50,7 @@ def train(
     epochs: int | None,
     seed: int | None,
     validation_fraction: float | None,
+    priority: int | None,
     detach: bool,
     as_json: bool,
     **hyperparameters: float | str | None,
@@ -66,7 +68,12 @@ def train(
         body = {"model": base_id, "training_file": uploaded["id"], "adapter": name}
         method = {"type": "supervised", "supervised": {"hyperparameters": chosen}}
         measured = suite.upload("/v1/files", validation_file, fields)["id"] if validation_file else None
-        optional = {"seed": seed, "validation_fraction": validation_fraction, "validation_file": measured}
+        optional = {
+            "seed": seed,
+            "priority": priority,
+            "validation_fraction": validation_fraction,
+            "validation_file": measured,
+        }
         given = {key: value for key, value in optional.items() if value is not None}
         job = suite.post("/v1/fine_tuning/jobs", body | {"method": method} | given)
         if detach:

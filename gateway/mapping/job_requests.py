@@ -34,6 +34,7 @@ _FIELDS: Final = (
     ("validation_dataset", "validation_file"),
     ("training_job.dataset", "training_file"),
     ("training_job.labels", "metadata"),
+    ("training_job.priority", "priority"),
     ("training_job.", ""),
 )
 
@@ -80,6 +81,7 @@ def create_request(job: CreateJob, request_id: str) -> training_job_pb2.CreateTr
             adapter=str(_adapter(job, base.base_model, identity)),
             hyperparameters=parameters,
             labels=job.metadata or {},
+            priority=job.priority,
         ),
     )
 

@@ -17,6 +17,7 @@ from services.common.telemetry import telemetry
 from services.trainer.adapter_export import AdapterExports
 from services.trainer.adapter_import import AdapterImports
 from services.trainer.background import beside
+from services.trainer.checkpoint_sweep import keep_discarding
 from services.trainer.dataset_catalog import DatasetCatalog
 from services.trainer.dataset_examination import DatasetExaminations
 from services.trainer.dataset_servicer import DatasetServicer
@@ -105,6 +106,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         async with (
             beside(forward_notifications(database, EVENTS_CHANNEL, wakeups)),
             beside(keep_recovering(queue, settings.job_lease_seconds / 3)),
+            beside(keep_discarding(store.jobs, artifacts, settings.job_lease_seconds)),
         ):
             services = [
                 _dataset_service(DatasetServicer(catalog, examinations)),

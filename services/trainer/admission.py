@@ -24,6 +24,7 @@ MAX_LABEL_KEY: Final = 64
 MAX_LABEL_VALUE: Final = 512
 MAX_TARGET_MODULES: Final = 256
 MIN_SEQUENCE_LENGTH: Final = 16
+MAX_PRIORITY: Final = 1000
 MAX_SEED: Final = 2**53 - 1
 """The manifest is JSON, where larger integers are not exact in every language."""
 
@@ -46,6 +47,7 @@ class JobDraft:
         hyperparameters: how to train.
         labels: the caller's own pairs.
         validation_fraction: share of the data set's different rows to measure on, or None.
+        priority: of jobs that wait, those with a higher one come first.
     """
 
     parent: str
@@ -57,6 +59,7 @@ class JobDraft:
     hyperparameters: Hyperparameters
     labels: Mapping[str, str] = field(default_factory=dict)
     validation_fraction: float | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,7 @@ class AdmittedJob:
     hyperparameters: Hyperparameters
     labels: Mapping[str, str]
     validation_fraction: float | None = None
+    priority: int
 
 
 def admit(draft: JobDraft, new_id: str) -> AdmittedJob:
@@ -97,6 +101,9 @@ def admit(draft: JobDraft, new_id: str) -> AdmittedJob:
     adapter = _owned(faults, AdapterName, draft.adapter, "training_job.adapter", project)
     _check_fraction(faults, draft)
     _check_labels(faults, draft.labels)
+    in_range = -MAX_PRIORITY <= draft.priority <= MAX_PRIORITY
+    text = f"it is {draft.priority}; it must be at least -{MAX_PRIORITY} and at most {MAX_PRIORITY}"
+    faults.require(in_range, "training_job.priority", text)
     _check_hyperparameters(faults, draft.hyperparameters)
     if project is None or base_model is None or dataset is None or adapter is None or faults.violations:
         raise faults.error()
@@ -109,6 +116,7 @@ def admit(draft: JobDraft, new_id: str) -> AdmittedJob:
         hyperparameters=draft.hyperparameters,
         labels=dict(draft.labels),
         validation_fraction=draft.validation_fraction,
+        priority=draft.priority,
     )
 
 

@@ -9,13 +9,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
 from services.common.errors import DomainError, Reason, Violation, to_status
-from services.common.resource_names import ProjectName
+from services.common.resource_names import ProjectName, TrainingJobName
 from services.trainer.admission import JobDraft
 from services.trainer.dataset_catalog import UploadSpec
 from services.trainer.datasets import DatasetFormat, Fault, Statistics
 from services.trainer.model import (
+    CheckpointKept,
     Dataset,
     Hyperparameters,
+    JobCheckpoint,
     JobError,
     JobEvent,
     JobMessage,
@@ -44,6 +46,8 @@ _STATES: Final[Mapping[JobState, training_job_pb2.TrainingJob.State]] = MappingP
         JobState.SUCCEEDED: training_job_pb2.TrainingJob.STATE_SUCCEEDED,
         JobState.FAILED: training_job_pb2.TrainingJob.STATE_FAILED,
         JobState.CANCELLED: training_job_pb2.TrainingJob.STATE_CANCELLED,
+        JobState.PAUSING: training_job_pb2.TrainingJob.STATE_PAUSING,
+        JobState.PAUSED: training_job_pb2.TrainingJob.STATE_PAUSED,
     }
 )
 _SCHEDULES: Final[Mapping[Schedule, training_job_pb2.Hyperparameters.Schedule]] = MappingProxyType(
@@ -148,6 +152,7 @@ def draft_from_proto(request: training_job_pb2.CreateTrainingJobRequest) -> JobD
         hyperparameters=_hyperparameters_from_proto(job.hyperparameters),
         labels=dict(job.labels),
         validation_fraction=job.validation_fraction if job.HasField("validation_fraction") else None,
+        priority=job.priority,
     )
 
 
@@ -178,6 +183,7 @@ def job_to_proto(job: TrainingJob) -> training_job_pb2.TrainingJob:
         end_time=_timestamp(job.end_time),
         attempt=job.attempt,
         etag=f"{job.revision:x}",
+        priority=job.priority,
     )
 
 
@@ -195,7 +201,22 @@ def event_to_proto(event: JobEvent) -> training_job_pb2.TrainingJobEvent:
         case JobMessage():
             message.message.level = _LEVELS[body.level]
             message.message.text = body.text
+        case CheckpointKept():
+            message.checkpoint.step = body.step
+            message.checkpoint.size_bytes = body.size
     return message
+
+
+def checkpoint_to_proto(job: TrainingJobName, checkpoint: JobCheckpoint) -> training_job_pb2.TrainingJobCheckpoint:
+    """Write a checkpoint."""
+    return training_job_pb2.TrainingJobCheckpoint(
+        name=f"{job}/checkpoints/{checkpoint.number}",
+        step=checkpoint.step,
+        create_time=_timestamp(checkpoint.keep_time),
+        metrics=_metrics_to_proto(checkpoint.metrics),
+        size_bytes=checkpoint.size,
+        stored=checkpoint.stored,
+    )
 
 
 def update_to_proto(update: Update) -> training_job_pb2.WatchTrainingJobResponse:
@@ -221,6 +242,7 @@ def _metrics_to_proto(metrics: StepMetrics) -> training_job_pb2.TrainingJobEvent
         epoch=metrics.epoch,
         trained_tokens=metrics.trained_tokens,
         validation_loss=metrics.validation_loss,
+        memory_bytes=metrics.memory_bytes,
     )
 
 

@@ -10,9 +10,12 @@ from services.common.errors import Reason
 from services.common.resource_names import AdapterName, AdapterVersionName, BaseModelName, DatasetName, TrainingJobName
 from services.trainer.datasets import DatasetFormat, Statistics
 from services.trainer.model import (
+    CheckpointDraft,
+    CheckpointKept,
     Dataset,
     EventBody,
     Hyperparameters,
+    JobCheckpoint,
     JobError,
     JobEvent,
     JobMessage,
@@ -79,7 +82,7 @@ def job_from_row(row: Row) -> TrainingJob:
 _FRACTION = "validation_fraction"
 
 _PLAIN = (
-    "attempt", "losses", "epoch", "worker", "batch", "revision", "last_sequence", "position", "traceparent",
+    "priority", "attempt", "losses", "epoch", "worker", "batch", "revision", "last_sequence", "position", "traceparent",
     "create_time", "start_time", "end_time",
 )  # fmt: skip
 
@@ -119,7 +122,39 @@ def event_to_row(body: EventBody) -> tuple[str, Jsonb]:
             kind = "metrics"
         case JobMessage():
             kind = "message"
+        case CheckpointKept():
+            kind = "checkpoint"
     return kind, Jsonb(asdict(body))
+
+
+def checkpoint_from_row(row: Row) -> JobCheckpoint:
+    """Read a row of ``trainer.job_checkpoints``."""
+    return JobCheckpoint(
+        number=row["number"],
+        step=row["step"],
+        sha256=row["sha256"],
+        size=row["size"],
+        metrics=StepMetrics(**row["metrics"]),
+        keep_time=row["keep_time"],
+        stored=row["discard_time"] is None,
+    )
+
+
+def draft_to_row(job: TrainingJob, draft: CheckpointDraft) -> dict[str, Any]:
+    """Make the parameters of ``announce_checkpoint``."""
+    return {
+        "position": job.position,
+        "epoch": job.epoch,
+        "step": draft.step,
+        "sha256": draft.sha256,
+        "size": draft.size,
+        "metrics": Jsonb(asdict(draft.metrics)),
+    }
+
+
+def body_from_row(row: Row) -> EventBody:
+    """Read kind and body of an event's row."""
+    return _body(row["kind"], row["body"])
 
 
 def _body(kind: str, body: Mapping[str, Any]) -> EventBody:
@@ -128,6 +163,8 @@ def _body(kind: str, body: Mapping[str, Any]) -> EventBody:
             return StateChange(JobState(body["state"]), _error(body["error"]))
         case "metrics":
             return StepMetrics(**body)
+        case "checkpoint":
+            return CheckpointKept(**body)
         case _:
             return JobMessage(Level(body["level"]), body["text"])
 

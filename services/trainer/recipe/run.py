@@ -1,6 +1,9 @@
 """One training run, told in order."""
 
+from collections.abc import Sequence
+
 from peft import PeftModel
+from torch import nn
 
 from services.common.bases.loader import LoadedBase
 from services.common.errors import DomainError, Reason
@@ -9,9 +12,11 @@ from services.trainer.recipe.adapter import attach, is_unchanged, trained_parame
 from services.trainer.recipe.artifact import library_versions, save
 from services.trainer.recipe.base import RecognisedBase, load_recognised
 from services.trainer.recipe.batches import PieceLimits, token_budget
+from services.trainer.recipe.checkpoint import identify
 from services.trainer.recipe.compute import Compute
 from services.trainer.recipe.data import Data, read_data
 from services.trainer.recipe.events import Events
+from services.trainer.recipe.keeper import Keeper, find_start
 from services.trainer.recipe.loop import Fitted, Material, fit
 from services.trainer.recipe.loss import SupervisedLoss
 from services.trainer.recipe.probe import probe
@@ -24,22 +29,25 @@ def run(task: RecipeTask, events: Events) -> None:
 
     Raises:
         DomainError: why there is no adapter.
+        PauseAsked: the run was asked to pause, and is ready to go on later.
     """
     base = load_recognised(task)
     data = read_data(task, base.loaded, events)
 
     targets = find_targets(base.loaded.model, task.hyperparameters.target_modules)
     plan = _plan(task, base.loaded, data, targets.names)
-    _announce(plan, data, base.compute, events)
-
     head = output_layer(base.loaded.model)
     model = attach(base.loaded.model, targets, plan)
+    parameters = trained_parameters(model)
+    keeper = _keeper(task, base, data, plan, parameters, events)
+    _announce(plan, data, base.compute, keeper, events)
+
     loss = SupervisedLoss(model, head)
     members = base.compute.members(plan.batch_size) if loss.packs else 1
     limits = _limits(base, packed=loss.packs, members=members)
     material = Material(data.rows, data.validation, limits, base.compute.device, base.compute.threads // members)
     with loss.ready():
-        fitted = fit(loss, trained_parameters(model), material, plan, events)
+        fitted = fit(loss, parameters, material, plan, events, keeper)
     if is_unchanged(model):
         raise _no_effect(plan)
 
@@ -56,7 +64,30 @@ def _plan(task: RecipeTask, base: LoadedBase, data: Data, target_modules: tuple[
     )
 
 
-def _announce(plan: ResolvedHyperparameters, data: Data, compute: Compute, events: Events) -> None:
+def _keeper(
+    task: RecipeTask,
+    base: RecognisedBase,
+    data: Data,
+    plan: ResolvedHyperparameters,
+    parameters: Sequence[nn.Parameter],
+    events: Events,
+) -> Keeper | None:
+    if task.checkpoints is None:
+        return None
+    identity = identify(task.base_fingerprint_id, plan, data.rows, data.validation)
+    start = find_start(task.checkpoints, identity, parameters, events)
+    compute = base.compute.describe()
+    if start is not None and start.compute != compute:
+        text = (
+            "Training goes on with another processor or number of threads, so losses may differ in their last digits."
+        )
+        events.info(text)
+    return Keeper(task.checkpoints, identity, compute, events, start)
+
+
+def _announce(
+    plan: ResolvedHyperparameters, data: Data, compute: Compute, keeper: Keeper | None, events: Events
+) -> None:
     for text in defaults.warnings(len(data.rows), plan):
         events.warn(text)
     events.send(
@@ -66,6 +97,7 @@ def _announce(plan: ResolvedHyperparameters, data: Data, compute: Compute, event
             rows=len(data.rows),
             supervised_tokens=data.supervised_tokens,
             compute=compute.describe(),
+            resumed_step=keeper.first_step if keeper else 0,
         )
     )
 

@@ -73,13 +73,15 @@ def test_the_wrong_base_is_refused_with_both_names(trained: RunningSuite) -> Non
 
 def test_a_job_can_be_listed_watched_and_cancelled(trained: RunningSuite, rows_file: Path) -> None:
     train = ("train", "--base", "tiny-gpt", "--data", rows_file, "--validation-data", rows_file, "--name", "slow")
-    started = trained.tenon(*train, "--epochs", "900", "--detach", "--json")
+    started = trained.tenon(*train, "--epochs", "900", "--priority", "5", "--detach", "--json")
     job = json.loads(started.stdout)["id"]
     assert json.loads(started.stdout)["validation_file"]
     assert job in trained.tenon("job", "list", "--json").stdout
     listed = trained.tenon("job", "list").stdout.splitlines()
     assert [row for row in listed if re.fullmatch(rf"{job} .* [-\d]+ [:\d]+", row)]
     assert [row for row in listed if re.search(r" parrot@[0-9a-f]{12} ", row)]
+    assert trained.tenon("job", "pause", job).stdout in {f"{job} is pausing.\n", f"{job} is paused.\n"}
+    assert json.loads(trained.tenon("job", "resume", job, "--json").stdout)["tenon"]["priority"] == 5
     assert trained.tenon("job", "cancel", job).returncode == 0
     watched = trained.tenon("job", "watch", job)
     assert watched.returncode == 1
