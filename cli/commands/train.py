@@ -6,7 +6,8 @@ import click
 
 from cli.client import Suite, find_suite
 from cli.commands.data import FORMATS
-from cli.output import EXIT_FAILED, EXIT_INTERRUPTED, json_option, print_json
+from cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, json_option, print_json
+from cli.plans import show_plan
 from cli.progress import follow
 
 
@@ -24,6 +25,9 @@ from cli.progress import follow
 @click.option("--lora-alpha", type=float, help="Scale of the adapter, divided by its rank.")
 @click.option("--max-sequence-length", type=int, help="Rows are cut to this many tokens.")
 @click.option("--seed", type=int, help="Seed of everything random.")
+@click.option("--validation-data", "held_out", type=click.Path(path_type=Path), help="Rows to measure on.")
+@click.option("--force", is_flag=True, help="Train though the plan is hopeless; it is told in the adapter's manifest.")
+@click.option("--dry-run", is_flag=True, help="Upload the file, print the plan, and train nothing.")
 @click.option("--detach", is_flag=True, help="Print the job's id and do not wait.")
 @json_option
 @click.pass_obj
@@ -37,13 +41,16 @@ def train(
     format_: str | None,
     epochs: int | None,
     seed: int | None,
+    held_out: Path | None,
+    force: bool,
+    dry_run: bool,
     detach: bool,
     as_json: bool,
     **hyperparameters: float | str | None,
 ) -> None:
     """Upload a file, train an adapter on a base, and register it.
 
-    Ctrl-C leaves the job running; `tenon job watch` finds it again, `tenon job cancel` stops it.
+    With --dry-run nothing is trained: the plan is printed, and the exit status is 3 if it is hopeless. Ctrl-C leaves the job running; `tenon job watch` finds it again, `tenon job cancel` stops it.
     """
     with Suite(find_suite(data_dir)) as suite:
         fields = {"purpose": "fine-tune"} | ({"format": format_} if format_ else {})
@@ -51,7 +58,14 @@ def train(
         chosen = {key: value for key, value in {"n_epochs": epochs, **hyperparameters}.items() if value is not None}
         body = {"model": base_id, "training_file": uploaded["id"], "adapter": name}
         method = {"type": "supervised", "supervised": {"hyperparameters": chosen}}
-        job = suite.post("/v1/fine_tuning/jobs", body | {"method": method} | ({} if seed is None else {"seed": seed}))
+        body |= {"method": method, "force": force} | ({} if seed is None else {"seed": seed})
+        if held_out is not None:
+            body["validation_file"] = suite.upload("/v1/files", held_out, fields)["id"]
+        if dry_run:
+            plan = suite.post("/v1/training_jobs/plan", body)
+            print_json(plan) if as_json else show_plan(plan)
+            raise SystemExit(EXIT_REFUSED if plan["hopeless"] else 0)
+        job = suite.post("/v1/fine_tuning/jobs", body)
         if detach:
             print_json(job) if as_json else click.echo(job["id"])
             return

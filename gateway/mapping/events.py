@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 
 from gateway.mapping.jobs import state_name
 from gateway.mapping.times import rfc3339, unix
+from gateway.mapping.training import finding_object
 from gateway.schemas.fine_tuning import JobEvent
 from services.common.errors import from_status
 from tenon.trainer.v1 import training_job_pb2
@@ -14,6 +15,13 @@ Message = training_job_pb2.TrainingJobEvent.Message
 
 _LEVELS: Final[MappingProxyType[int, Level]] = MappingProxyType(
     {Message.LEVEL_INFO: "info", Message.LEVEL_WARNING: "warn", Message.LEVEL_ERROR: "error"}
+)
+_SEVERITIES: Final[MappingProxyType[int, Level]] = MappingProxyType(
+    {
+        training_job_pb2.TrainingFinding.SEVERITY_INFO: "info",
+        training_job_pb2.TrainingFinding.SEVERITY_WARNING: "warn",
+        training_job_pb2.TrainingFinding.SEVERITY_HOPELESS: "error",
+    }
 )
 _FIGURES: Final = (
     "step", "total_steps", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "epoch", "trained_tokens",
@@ -50,6 +58,8 @@ def _content(event: training_job_pb2.TrainingJobEvent) -> tuple[str, dict[str, A
             return "metrics", _figures(event.metrics)
         case "message":
             return "message", {"level": _level(event), "text": event.message.text}
+        case "finding":
+            return "finding", finding_object(event.finding).model_dump()
         case _:
             return "state", _state(event.state_change)
 
@@ -71,6 +81,8 @@ def _state(change: training_job_pb2.TrainingJobEvent.StateChange) -> dict[str, A
 def _level(event: training_job_pb2.TrainingJobEvent) -> Level:
     if event.WhichOneof("event") == "message":
         return _LEVELS.get(event.message.level, "info")
+    if event.WhichOneof("event") == "finding":
+        return _SEVERITIES.get(event.finding.severity, "info")
     return "error" if event.state_change.HasField("error") else "info"
 
 
@@ -79,5 +91,7 @@ def _sentence(kind: str, data: dict[str, Any]) -> str:
         return f"Step {data['step']} of {data['total_steps']}: loss {data['loss']:.4f}"
     if kind == "message":
         return str(data["text"])
+    if kind == "finding":
+        return f"{data['text']} {data['remedy']}".rstrip()
     told = f": {data['error']['message']}" if "error" in data else ""
     return f"The job is {data['state']}{told}"

@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from services.common.artifacts.connect import connect_store
 from services.common.db import migrate_when_reachable, open_database
@@ -19,8 +20,10 @@ from services.trainer.background import beside
 from services.trainer.dataset_catalog import DatasetCatalog
 from services.trainer.dataset_servicer import DatasetServicer
 from services.trainer.datasets import Limits
+from services.trainer.executor import LocalExecutor
 from services.trainer.job_servicer import TrainingJobServicer
 from services.trainer.jobs import Jobs
+from services.trainer.planner import Planner
 from services.trainer.postgres import MIGRATIONS, SCHEMA, PostgresStore
 from services.trainer.publish import Publisher
 from services.trainer.queue import JobQueue, keep_recovering
@@ -33,6 +36,9 @@ from services.trainer.watch import Watcher
 from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceStub
 from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceStub
 from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, training_job_pb2_grpc
+
+STOP_SECONDS: Final = 2.0
+"""How long a process that reckons a plan may take to end; it has nothing to put away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,15 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
             upload_dir=settings.upload_dir,
         )
         exports = AdapterExports(adapters, artifacts)
+        planner = Planner(
+            datasets=store.datasets,
+            artifacts=artifacts,
+            base_models=base_models,
+            executor=LocalExecutor(STOP_SECONDS),
+            cache_dir=settings.cache_dir,
+            base_roots=settings.base_roots,
+            scratch=settings.upload_dir,
+        )
         watcher = Watcher(store.jobs, wakeups, settings.watch_reread_seconds)
         async with (
             beside(forward_notifications(database, EVENTS_CHANNEL, wakeups)),
@@ -89,7 +104,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         ):
             services = [
                 _dataset_service(DatasetServicer(catalog)),
-                _job_service(TrainingJobServicer(jobs, watcher)),
+                _job_service(TrainingJobServicer(jobs, watcher, planner)),
                 _transfer_service(AdapterTransferServicer(imports, exports)),
             ]
             yield Trainer(services, {"database": database.check, "artifacts": check_artifacts})

@@ -44,6 +44,7 @@ class JobDraft:
         adapter: what gets the new version.
         hyperparameters: how to train.
         labels: the caller's own pairs.
+        force: train though the plan is hopeless.
     """
 
     parent: str
@@ -54,6 +55,7 @@ class JobDraft:
     adapter: str
     hyperparameters: Hyperparameters
     labels: Mapping[str, str] = field(default_factory=dict)
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

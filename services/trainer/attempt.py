@@ -21,9 +21,12 @@ from services.trainer.queue import JobQueue
 from services.trainer.recipe.protocol import (
     Event,
     Failed,
+    Finding,
     Finished,
+    Found,
     Level,
     Note,
+    Planned,
     RecipeTask,
     ResolvedHyperparameters,
     Started,
@@ -72,6 +75,9 @@ class Attempts:
         async with Recorder(self.queue, claim.lease, flush_seconds=self.flush_seconds) as recorder:
 
             async def tell(error: DomainError) -> None:
+                if error.reason is Reason.VERDICT_NOT_ADMITTED:
+                    await recorder.say(Level.WARNING, f"The version is READY, but {error.message}")
+                    return
                 # Not the error's own text: it is for whoever runs the platform, and may tell of its machines.
                 text = f"Publication has to wait ({error.reason}). The result is kept, and published once that is over."
                 await recorder.say(Level.WARNING, text)
@@ -108,7 +114,7 @@ class Attempts:
     async def _train(self, claim: Claim, directory: Path, recorder: Recorder) -> AdapterManifest:
         task = await self._prepare(claim, directory)
         async with self.executor.run(task, directory) as events:
-            trained = await _follow(events, recorder)
+            trained = await _follow(events, recorder, planned_before=claim.job.plan is not None)
         files = await asyncio.to_thread(list_output, task.output_directory)
         manifest = make_manifest(claim, trained, files)
         # Before anything is uploaded, so that whoever goes on from here publishes this very version.
@@ -131,6 +137,7 @@ class Attempts:
             hyperparameters=job.hyperparameters,
             cache_dir=self.cache_dir / "digests",
             threads=self.threads,
+            force=job.force,
         )
 
     async def _base_model(self, job: TrainingJob) -> base_model_pb2.BaseModel:
@@ -152,10 +159,19 @@ class Attempts:
         return path
 
 
-async def _follow(events: AsyncIterator[Event], recorder: Recorder) -> Trained:
+async def _follow(events: AsyncIterator[Event], recorder: Recorder, *, planned_before: bool) -> Trained:
     chosen: ResolvedHyperparameters | None = None
+    hopeless: tuple[Finding, ...] = ()
     async for event in events:
         match event:
+            case Planned():
+                hopeless = event.plan.hopeless
+                recorder.plan(event.plan)
+                # An earlier attempt has told them.
+                for finding in () if planned_before else event.plan.findings:
+                    await recorder.find(finding)
+            case Found():
+                await recorder.find(event.finding)
             case Started():
                 chosen = event.hyperparameters
                 recorder.choose(Hyperparameters(**asdict(chosen)))
@@ -167,7 +183,7 @@ async def _follow(events: AsyncIterator[Event], recorder: Recorder) -> Trained:
             case Failed():
                 raise DomainError(event.reason, event.message, event.metadata)
             case Finished() if chosen is not None:
-                return Trained(event, chosen)
+                return Trained(event, chosen, hopeless)
     raise DomainError(Reason.TRAINING_CRASHED, "The recipe finished before it had started.")
 
 

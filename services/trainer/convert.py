@@ -24,7 +24,9 @@ from services.trainer.model import (
     StepMetrics,
     TrainingJob,
 )
-from services.trainer.recipe.protocol import Level, Schedule
+from services.trainer.plan_convert import finding_to_proto, plan_to_proto
+from services.trainer.planner import Reckoned
+from services.trainer.recipe.protocol import Finding, Level, Plan, ResolvedHyperparameters, Schedule
 from services.trainer.watch import Heartbeat, Update
 from tenon.trainer.v1 import dataset_pb2, training_job_pb2
 
@@ -128,7 +130,9 @@ def faults_to_proto(faults: Sequence[Fault]) -> list[dataset_pb2.DatasetFault]:
     return [dataset_pb2.DatasetFault(line=f.line, row=f.row, field=f.field, reason=f.reason) for f in faults]
 
 
-def draft_from_proto(request: training_job_pb2.CreateTrainingJobRequest) -> JobDraft:
+def draft_from_proto(
+    request: training_job_pb2.CreateTrainingJobRequest | training_job_pb2.PlanTrainingJobRequest,
+) -> JobDraft:
     """Read what is asked for.
 
     Raises:
@@ -137,13 +141,14 @@ def draft_from_proto(request: training_job_pb2.CreateTrainingJobRequest) -> JobD
     job = request.training_job
     return JobDraft(
         parent=request.parent,
-        training_job_id=request.training_job_id,
+        training_job_id=getattr(request, "training_job_id", ""),
         base_model=job.base_model,
         dataset=job.dataset,
         validation_dataset=job.validation_dataset,
         adapter=job.adapter,
         hyperparameters=_hyperparameters_from_proto(job.hyperparameters),
         labels=dict(job.labels),
+        force=job.force,
     )
 
 
@@ -158,6 +163,8 @@ def job_to_proto(job: TrainingJob) -> training_job_pb2.TrainingJob:
         adapter=str(job.adapter),
         hyperparameters=_hyperparameters_to_proto(job.hyperparameters),
         labels=job.labels,
+        force=job.force,
+        plan=_plan(job.plan) if job.plan else None,
         state=_STATES[job.state],
         base_fingerprint_id=job.base_fingerprint_id,
         progress=training_job_pb2.TrainingProgress(
@@ -190,7 +197,20 @@ def event_to_proto(event: JobEvent) -> training_job_pb2.TrainingJobEvent:
         case JobMessage():
             message.message.level = _LEVELS[body.level]
             message.message.text = body.text
+        case Finding():
+            message.finding.CopyFrom(finding_to_proto(body))
     return message
+
+
+def reckoned_to_proto(reckoned: Reckoned) -> training_job_pb2.TrainingPlan:
+    """Write what came of reckoning."""
+    if reckoned.plan is not None:
+        return _plan(reckoned.plan)
+    return training_job_pb2.TrainingPlan(findings=map(finding_to_proto, reckoned.findings))
+
+
+def _plan(plan: Plan) -> training_job_pb2.TrainingPlan:
+    return plan_to_proto(plan, _hyperparameters_to_proto(plan.hyperparameters))
 
 
 def update_to_proto(update: Update) -> training_job_pb2.WatchTrainingJobResponse:
@@ -229,7 +249,7 @@ def _hyperparameters_from_proto(message: training_job_pb2.Hyperparameters) -> Hy
     return Hyperparameters(schedule=schedule, target_modules=tuple(message.target_modules), **chosen)
 
 
-def _hyperparameters_to_proto(values: Hyperparameters) -> training_job_pb2.Hyperparameters:
+def _hyperparameters_to_proto(values: Hyperparameters | ResolvedHyperparameters) -> training_job_pb2.Hyperparameters:
     chosen = {field: getattr(values, field) for field in _CHOICES}
     schedule = training_job_pb2.Hyperparameters.SCHEDULE_UNSPECIFIED
     return training_job_pb2.Hyperparameters(

@@ -10,7 +10,7 @@ from typing import Final
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterName, AdapterVersionName, BaseModelName, DatasetName, TrainingJobName
 from services.trainer.datasets import DatasetFormat, Statistics
-from services.trainer.recipe.protocol import Level, RecipeHyperparameters
+from services.trainer.recipe.protocol import Finding, Level, Plan, RecipeHyperparameters
 
 Hyperparameters = RecipeHyperparameters
 """How to train; what is None is chosen by the recipe, and kept with the job once it is."""
@@ -127,7 +127,7 @@ class JobMessage:
     text: str
 
 
-EventBody = StateChange | StepMetrics | JobMessage
+EventBody = StateChange | StepMetrics | JobMessage | Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,8 @@ class TrainingJob:
         adapter: what gets the new version.
         hyperparameters: as asked for; complete once training has started.
         labels: the caller's own pairs.
+        force: train though the plan is hopeless.
+        plan: what it was reckoned to be; None before a worker has reckoned it.
         state: where it is in its life.
         progress: how far it is.
         adapter_version: what it made, once SUCCEEDED.
@@ -189,6 +191,8 @@ class TrainingJob:
     adapter: AdapterName
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     labels: Mapping[str, str] = field(default_factory=dict)
+    force: bool = False
+    plan: Plan | None = None
     state: JobState = JobState.QUEUED
     progress: Progress = field(default_factory=Progress)
     adapter_version: AdapterVersionName | None = None
@@ -229,12 +233,14 @@ class Batch:
         events: what happened, in order.
         progress: how far the job is after them; None leaves it.
         hyperparameters: every choice made, once it is; None leaves them.
+        plan: what the training was reckoned to be; None leaves it.
     """
 
     number: int
     events: tuple[EventBody, ...]
     progress: Progress | None = None
     hyperparameters: Hyperparameters | None = None
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,11 @@ SELECT 1 FROM trainer.datasets WHERE project = %(project)s AND dataset = %(datas
 
 -- name: create_job
 INSERT INTO trainer.jobs (
-  project, job, base_model, base_fingerprint_id, dataset, validation_dataset, adapter, hyperparameters, labels, state,
+  project, job, base_model, base_fingerprint_id, dataset, validation_dataset, adapter, hyperparameters, labels, force, state,
   progress, attempt, losses, epoch, batch, revision, last_sequence, traceparent)
 VALUES (
   %(project)s, %(job)s, %(base_model)s, %(base_fingerprint_id)s, %(dataset)s, %(validation_dataset)s, %(adapter)s,
-  %(hyperparameters)s, %(labels)s, %(state)s, %(progress)s, %(attempt)s, %(losses)s, %(epoch)s, %(batch)s,
+  %(hyperparameters)s, %(labels)s, %(force)s, %(state)s, %(progress)s, %(attempt)s, %(losses)s, %(epoch)s, %(batch)s,
   %(revision)s, %(last_sequence)s, %(traceparent)s)
 ON CONFLICT ON CONSTRAINT jobs_name DO NOTHING
 RETURNING *
@@ -77,6 +77,7 @@ FOR UPDATE SKIP LOCKED
 -- name: save_job
 UPDATE trainer.jobs SET
   hyperparameters = %(hyperparameters)s,
+  plan = %(plan)s,
   state = %(state)s,
   progress = %(progress)s,
   adapter_version = %(adapter_version)s,

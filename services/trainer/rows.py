@@ -22,7 +22,7 @@ from services.trainer.model import (
     StepMetrics,
     TrainingJob,
 )
-from services.trainer.recipe.protocol import Level, Schedule
+from services.trainer.recipe.protocol import Finding, Level, Schedule, Severity, plan_from_json, plan_to_json
 
 Row = Mapping[str, Any]
 
@@ -66,6 +66,8 @@ def job_from_row(row: Row) -> TrainingJob:
         adapter=AdapterName(project, row["adapter"]),
         hyperparameters=_hyperparameters(row["hyperparameters"]),
         labels=row["labels"],
+        force=row["force"],
+        plan=plan_from_json(row["plan"]) if row["plan"] else None,
         state=JobState(row["state"]),
         progress=Progress(**row["progress"]),
         adapter_version=AdapterVersionName(project, row["adapter"], version) if version else None,
@@ -92,6 +94,8 @@ def job_to_row(job: TrainingJob) -> dict[str, Any]:
         "adapter": job.adapter.adapter,
         "hyperparameters": Jsonb(asdict(job.hyperparameters)),
         "labels": Jsonb(dict(job.labels)),
+        "force": job.force,
+        "plan": Jsonb(plan_to_json(job.plan)) if job.plan else None,
         "state": job.state.value,
         "final": job.state.final,
         "progress": Jsonb(asdict(job.progress)),
@@ -115,6 +119,8 @@ def event_to_row(body: EventBody) -> tuple[str, Jsonb]:
             kind = "metrics"
         case JobMessage():
             kind = "message"
+        case Finding():
+            kind = "finding"
     return kind, Jsonb(asdict(body))
 
 
@@ -124,6 +130,8 @@ def _body(kind: str, body: Mapping[str, Any]) -> EventBody:
             return StateChange(JobState(body["state"]), _error(body["error"]))
         case "metrics":
             return StepMetrics(**body)
+        case "finding":
+            return Finding(**{**body, "severity": Severity(body["severity"])})
         case _:
             return JobMessage(Level(body["level"]), body["text"])
 

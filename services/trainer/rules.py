@@ -104,6 +104,7 @@ def append(lease: Lease, batch: Batch) -> Rule:
             batch=batch.number,
             progress=batch.progress or job.progress,
             hyperparameters=batch.hyperparameters or job.hyperparameters,
+            plan=batch.plan or job.plan,
         )
         return Change(told, batch.events)
 

@@ -31,6 +31,7 @@ class TrainerSettings(
     DatabaseSettings,
     ArtifactSettings,
     RegistryClientSettings,
+    BaseFilesSettings,
     QueueSettings,
     SigningSettings,
     TrustSettings,

@@ -1,6 +1,6 @@
 """``python -m services.trainer.recipe TASK_FILE``: one training run, its events as JSON lines on standard output.
 
-Ends with 0 after Finished and with 1 after Failed. A signal ends it at once: nothing here needs to be put away, the
+Ends with 0 after Finished, or Planned where only the plan was asked for, and with 1 after Failed. A signal ends it at once: nothing here needs to be put away, the
 worker owns the directories.
 """
 
@@ -12,7 +12,7 @@ import torch
 from services.common.errors import DomainError, Reason
 from services.trainer.recipe.events import Events
 from services.trainer.recipe.protocol import Failed, decode_task
-from services.trainer.recipe.run import run
+from services.trainer.recipe.run import reckon, run
 
 USAGE = "usage: python -m services.trainer.recipe TASK_FILE"
 
@@ -24,7 +24,8 @@ def main(arguments: list[str]) -> int:
         return 2
     events = Events.on_stdout()
     try:
-        run(decode_task(Path(arguments[0]).read_bytes()), events)
+        task = decode_task(Path(arguments[0]).read_bytes())
+        (reckon if task.plan_only else run)(task, events)
     except DomainError as error:
         events.send(Failed(reason=error.reason, message=error.message, metadata=error.metadata))
         return 1

@@ -1,82 +1,133 @@
 """One training run, told in order."""
 
+from dataclasses import dataclass
+
 from peft import PeftModel
 
 from services.common.bases.loader import LoadedBase
+from services.common.bases.outline import load_outline
 from services.common.errors import DomainError, Reason
-from services.trainer.recipe import defaults
+from services.common.identity import open_base
+from services.common.probe import Probe
+from services.common.training_report import TrainingReport
 from services.trainer.recipe.adapter import attach, is_unchanged, trained_parameters
 from services.trainer.recipe.artifact import library_versions, save
 from services.trainer.recipe.base import RecognisedBase, load_recognised
 from services.trainer.recipe.batches import PieceLimits, token_budget
-from services.trainer.recipe.compute import Compute
+from services.trainer.recipe.compute import Compute, choose_compute
 from services.trainer.recipe.data import Data, read_data
 from services.trainer.recipe.events import Events
+from services.trainer.recipe.facts import Memory, observe_memory, plan_of
+from services.trainer.recipe.findings import of_error
 from services.trainer.recipe.loop import Fitted, Material, fit
 from services.trainer.recipe.loss import SupervisedLoss
+from services.trainer.recipe.plan import refusal
 from services.trainer.recipe.probe import probe
-from services.trainer.recipe.protocol import Finished, RecipeTask, ResolvedHyperparameters, Started
-from services.trainer.recipe.targets import find_targets, output_layer
+from services.trainer.recipe.protocol import (
+    Finished,
+    Found,
+    Plan,
+    Planned,
+    RecipeTask,
+    ResolvedHyperparameters,
+    Started,
+)
+from services.trainer.recipe.report import CurveOf, make_report
+from services.trainer.recipe.targets import Targets, find_targets, output_layer
 
 
 def run(task: RecipeTask, events: Events) -> None:
     """Train the adapter that a task asks for, and tell it in events; the last one is Finished.
 
     Raises:
-        DomainError: why there is no adapter.
+        DomainError: why there is no adapter; PLAN_HOPELESS where the plan cannot teach anything and is not forced.
     """
+    memory = observe_memory()
     base = load_recognised(task)
-    data = read_data(task, base.loaded, events)
-
-    targets = find_targets(base.loaded.model, task.hyperparameters.target_modules)
-    plan = _plan(task, base.loaded, data, targets.names)
-    _announce(plan, data, base.compute, events)
+    material = _prepare(task, base.loaded, base.compute, memory, events)
+    plan, data = material.plan, material.data
+    if plan.hopeless and not task.force:
+        raise refusal(plan.hopeless)
+    _announce(plan, base.compute, events)
 
     head = output_layer(base.loaded.model)
-    model = attach(base.loaded.model, targets, plan)
-    material = Material(data.rows, data.validation, _limits(base), base.compute.device)
-    fitted = fit(SupervisedLoss(model, head), trained_parameters(model), material, plan, events)
+    model = attach(base.loaded.model, material.targets, plan.hyperparameters)
+    rows = Material(data.rows, data.validation, _limits(base.loaded, base.compute), base.compute.device)
+    curve = CurveOf(events)
+    fitted = fit(SupervisedLoss(model, head), trained_parameters(model), rows, plan.hyperparameters, curve)
     if is_unchanged(model):
-        raise _no_effect(plan)
+        raise _no_effect(plan.hyperparameters)
 
-    events.send(_finish(task, base, data, model, fitted))
-
-
-def _plan(task: RecipeTask, base: LoadedBase, data: Data, target_modules: tuple[str, ...]) -> ResolvedHyperparameters:
-    return defaults.resolve(
-        task.hyperparameters,
-        rows=len(data.rows),
-        parameters=base.model.num_parameters(),
-        max_sequence_length=data.max_sequence_length,
-        target_modules=target_modules,
-    )
+    # An adapter is worth nothing until it has shown an effect.
+    shown = probe(model, data.rows)
+    report = make_report(model, base.loaded, data, curve, forced=bool(plan.hopeless))
+    events.send(_finish(task, base, data, model, fitted, _Seen(shown, report)))
 
 
-def _announce(plan: ResolvedHyperparameters, data: Data, compute: Compute, events: Events) -> None:
-    for text in defaults.warnings(len(data.rows), plan):
-        events.warn(text)
+def reckon(task: RecipeTask, events: Events) -> None:
+    """Reckon the plan of a task from headers and rows; the last event is Planned.
+
+    Raises:
+        DomainError: why there can be no plan.
+    """
+    memory = observe_memory()
+    with open_base(task.base_directory) as opened:
+        outline = load_outline(opened)
+    compute = choose_compute(task.threads, outline.model.num_parameters())
+    _prepare(task, outline, compute, memory, events)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    probe: Probe
+    report: TrainingReport
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    data: Data
+    targets: Targets
+    plan: Plan
+
+
+def _prepare(task: RecipeTask, base: LoadedBase, compute: Compute, memory: Memory, events: Events) -> _Prepared:
+    """Read the rows, find the targets, make the plan; what rules a plan out is told as a finding."""
+    try:
+        data = read_data(task, base, events)
+        targets = find_targets(base.model, task.hyperparameters.target_modules)
+    except DomainError as error:
+        if (finding := of_error(error)) is not None:
+            events.send(Found(finding=finding))
+        raise
+    plan = plan_of(task.hyperparameters, base, targets, data, compute, _limits(base, compute), memory)
+    events.send(Planned(plan=plan))
+    return _Prepared(data, targets, plan)
+
+
+def _announce(plan: Plan, compute: Compute, events: Events) -> None:
     events.send(
         Started(
-            hyperparameters=plan,
-            total_steps=defaults.total_steps(len(data.rows), plan.epochs, plan.batch_size),
-            rows=len(data.rows),
-            supervised_tokens=data.supervised_tokens,
+            hyperparameters=plan.hyperparameters,
+            total_steps=plan.steps,
+            rows=plan.rows,
+            supervised_tokens=plan.supervised_tokens,
             compute=compute.describe(),
         )
     )
 
 
-def _limits(base: RecognisedBase) -> PieceLimits:
-    config, compute = base.loaded.config.get_text_config(), base.compute
+def _limits(base: LoadedBase, compute: Compute) -> PieceLimits:
+    config = base.config.get_text_config()
     tokens = token_budget(
         config.hidden_size, config.num_hidden_layers, config.vocab_size, memory_bytes=compute.activation_bytes
     )
     return PieceLimits(tokens, compute.padding_tokens)
 
 
-def _finish(task: RecipeTask, base: RecognisedBase, data: Data, model: PeftModel, fitted: Fitted) -> Finished:
-    """Sum the run up and save the adapter, which is worth nothing until it has shown an effect."""
-    shown = probe(model, data.rows)
+def _finish(
+    task: RecipeTask, base: RecognisedBase, data: Data, model: PeftModel, fitted: Fitted, seen: _Seen
+) -> Finished:
+    """Sum the run up and save the adapter."""
     return Finished(
         steps=fitted.steps,
         final_loss=fitted.final_loss,
@@ -85,7 +136,8 @@ def _finish(task: RecipeTask, base: RecognisedBase, data: Data, model: PeftModel
         chat_template=data.chat_template,
         stop_token_ids=base.loaded.stop_token_ids,
         peft=save(model, task.base_model, task.output_directory),
-        probe=shown,
+        probe=seen.probe,
+        report=seen.report,
         base_summary=base.fingerprint.summary(),
         library_versions=library_versions(),
         compute=base.compute.describe(),

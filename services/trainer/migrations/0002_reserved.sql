@@ -1,0 +1,2 @@
+-- Kept for another change.
+SELECT 1;
