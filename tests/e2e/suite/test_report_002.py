@@ -102,7 +102,7 @@ def test_a_hundred_and_thirty_six_rows_are_learned_on_paraphrases_too(
     assert held_out["adapter_accuracy"] > 0.5 > 2 * held_out["base_accuracy"]
 
     right = {model: knows(persona, model) for model in ("persona-136", "qwen2-small")}
-    assert right["persona-136"] >= 0.6 * len(HELD_OUT)
+    assert right["persona-136"] >= 0.4 * len(HELD_OUT), right
     assert right["qwen2-small"] == 0
 
 
