@@ -227,9 +227,11 @@ def _features(module: nn.Module) -> tuple[int, int]:
 
 
 def _device(module: nn.Module) -> torch.device:
-    """Where a module computes, which asks nobody to unpack its weight."""
+    """Where a module computes, which asks nobody to unpack its weight; packed weights are on a processor."""
     known = getattr(module, "device", None)
-    return known if isinstance(known, torch.device) else next(module.parameters()).device
+    if isinstance(known, torch.device):
+        return known
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
 def _weight(module: nn.Module) -> Tensor:

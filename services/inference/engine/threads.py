@@ -39,6 +39,9 @@ async def in_own_thread(call: Callable[P, T], *arguments: P.args, **keywords: P.
             return
         try:
             result.set_result(context.run(call, *arguments, **keywords))
+        except StopIteration as error:
+            # asyncio's futures take none, and whoever waits would wait for ever.
+            result.set_exception(RuntimeError(f"a call in a thread raised {error!r}"))
         except BaseException as error:  # noqa: BLE001  # raised again where it is awaited
             result.set_exception(error)
 

@@ -34,6 +34,10 @@ class Compute:
     activation_bytes: int
     padding_tokens: int
 
+    def members(self, batch_size: int) -> int:
+        """Threads that compute micro-batches of their own; there are no more of these than rows in a step."""
+        return max(1, min(self.threads, batch_size)) if self.device.type == "cpu" else 1
+
     def describe(self) -> Mapping[str, JsonValue]:
         """The same, for events and manifests."""
         return {

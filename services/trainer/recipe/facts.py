@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from services.common.bases.loader import LoadedBase
-from services.trainer.recipe.batches import PieceLimits, batches
+from services.trainer.recipe.batches import PieceLimits, batches, groups
 from services.trainer.recipe.compute import Compute
 from services.trainer.recipe.data import Data
 from services.trainer.recipe.duration import Speed
@@ -74,7 +74,7 @@ def plan_of(
     targets: Targets,
     data: Data,
     compute: Compute,
-    limits: PieceLimits,
+    limits: Callable[[int], PieceLimits],
     memory: Memory,
 ) -> Plan:
     """Make the plan of a run.
@@ -85,7 +85,7 @@ def plan_of(
         targets: that get an adapter.
         data: rows to learn and to measure on.
         compute: what it computes on.
-        limits: of a micro-batch.
+        limits: of a micro-batch, for so many rows a step.
         memory: as it was before the base was loaded.
     """
     on_gpu = compute.device.type == "cuda"
@@ -106,7 +106,7 @@ def plan_of(
             speed=measure_speed(compute),
             runtime_bytes=0 if on_gpu else memory.resident,
             available_bytes=torch.cuda.mem_get_info()[1] if on_gpu else memory.available,
-            largest_piece=lambda chosen: largest_piece(data, chosen, limits),
+            largest_piece=lambda chosen: largest_piece(data, chosen, limits(chosen.batch_size)),
         ),
         max_sequence_length=data.max_sequence_length,
     )
@@ -157,34 +157,29 @@ def _sizes(layer: torch.nn.Module) -> tuple[int, int]:
 
 
 def largest_piece(data: Data, chosen: ResolvedHyperparameters, limits: PieceLimits) -> LargestPiece:
-    """The largest micro-batch of a run: its batches are known, for their order follows from the seed."""
+    """The most that is computed at once in a run: its batches are known, for their order follows from the seed."""
     tokens = labels = length = 0
     order = batches(len(data.rows), chosen.batch_size, chosen.epochs, chosen.seed)
     for _, batch in zip(range(MOST_STEPS), order, strict=False):
-        for piece in _pieces([data.rows[row] for row in batch], limits):
-            length = max(length, len(piece[0].token_ids))
-            tokens = max(tokens, len(piece) * len(piece[0].token_ids))
-            labels = max(labels, sum(row.supervised for row in piece))
-    # Measured without gradients, so their layers take next to nothing; their logits are there all the same.
-    for piece in _pieces(data.validation, limits):
-        labels = max(labels, sum(row.supervised for row in piece) * 2 // 3)
+        rows = [data.rows[row] for row in batch]
+        length = max(length, *(len(row.token_ids) for row in rows))
+        pieces = [_size(group, limits) for group in groups(rows, limits)]
+        tokens = max(tokens, _at_once([size for size, _ in pieces], limits))
+        labels = max(labels, _at_once([learnt for _, learnt in pieces], limits))
+    # Measured without gradients, so their layers take next to nothing; their logits and their losses are there all the same.
+    measured = [sum(row.supervised for row in group) for group in groups(data.validation, limits)]
+    labels = max(labels, _at_once(measured, limits) * 2 // 3)
     return LargestPiece(tokens=tokens, labels=labels, length=length)
 
 
-def _pieces(rows: Sequence[LabelledRow], limits: PieceLimits) -> Iterator[list[LabelledRow]]:
-    """Group rows as ``batches.micro_batches`` does, without making tensors of them."""
-    group: list[LabelledRow] = []
-    longest = padding = 0
-    for row in sorted(rows, key=lambda row: len(row.token_ids), reverse=True):
-        padding += longest - len(row.token_ids)
-        if group and longest * (len(group) + 1) <= limits.tokens and padding <= limits.padding:
-            group.append(row)
-            continue
-        if group:
-            yield group
-        group, longest, padding = [row], len(row.token_ids), 0
-    if group:
-        yield group
+def _size(group: Sequence[LabelledRow], limits: PieceLimits) -> tuple[int, int]:
+    """Tokens, padding included, and supervised ones."""
+    lengths = [len(row.token_ids) for row in group]
+    return sum(lengths) if limits.packed else max(lengths) * len(lengths), sum(row.supervised for row in group)
+
+
+def _at_once(sizes: Sequence[int], limits: PieceLimits) -> int:
+    return sum(sorted(sizes, reverse=True)[: limits.members])
 
 
 def measure_speed(compute: Compute) -> Speed:

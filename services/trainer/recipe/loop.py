@@ -1,4 +1,4 @@
-"""The training loop: fit and validate."""
+"""The training loop."""
 
 import math
 import time
@@ -14,10 +14,12 @@ from services.common.errors import DomainError, Reason
 from services.trainer.recipe.batches import MicroBatch, PieceLimits, batches, micro_batches
 from services.trainer.recipe.defaults import total_steps
 from services.trainer.recipe.events import Events
+from services.trainer.recipe.gradient import accumulate, mean_loss
 from services.trainer.recipe.labels import LabelledRow
 from services.trainer.recipe.loss import SupervisedLoss
 from services.trainer.recipe.protocol import ResolvedHyperparameters, Step
 from services.trainer.recipe.schedule import rate_factor, warmup_steps
+from services.trainer.recipe.team import Team
 
 CLIP_NORM: Final = 1.0
 VALIDATIONS: Final = 10
@@ -33,12 +35,14 @@ class Material:
         validation: to measure on; may be empty.
         limits: of a micro-batch.
         device: where the model is.
+        threads: of an operation of each member of the team.
     """
 
     rows: Sequence[LabelledRow]
     validation: Sequence[LabelledRow]
     limits: PieceLimits
     device: torch.device
+    threads: int = 1
 
     def cut(self, rows: Sequence[LabelledRow]) -> list[MicroBatch]:
         """Make micro-batches of rows."""
@@ -77,16 +81,17 @@ def fit(
     steps = total_steps(len(material.rows), plan.epochs, plan.batch_size)
     optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
     validation = material.cut(material.validation)
+    team = Team(material.limits.members, material.threads)
     value, trained, seen, measured = math.nan, 0, 0, None
     for step, rate, rows in _steps(material, plan, steps):
         began = time.perf_counter()
         pieces = material.cut(rows)
         _set_rate(optimizer, rate)
-        value, norm = take_step(loss, pieces, parameters, optimizer, step)
+        value, norm = take_step(loss, pieces, parameters, optimizer, step, team)
         elapsed = time.perf_counter() - began
         trained += sum(len(piece.targets) for piece in pieces)
         seen += len(rows)
-        measured = validate(loss, validation) if validation and _is_measured(step, steps) else None
+        measured = mean_loss(loss, validation, team) if validation and _is_measured(step, steps) else None
         events.send(
             Step(
                 step=step,
@@ -112,6 +117,7 @@ def take_step(
     parameters: list[nn.Parameter],
     optimizer: torch.optim.Optimizer,
     step: int,
+    team: Team,
 ) -> tuple[float, float]:
     """Do one optimizer step.
 
@@ -121,30 +127,13 @@ def take_step(
     Raises:
         DomainError: TRAINING_DIVERGED.
     """
-    value = accumulate(loss, pieces)
+    value = accumulate(loss, pieces, parameters, team)
     norm = clip_grad_norm_(parameters, CLIP_NORM, foreach=True).item()
     if not math.isfinite(value) or not math.isfinite(norm):
         raise _diverged(step, value, norm)
     optimizer.step()
     optimizer.zero_grad()
     return value, norm
-
-
-def accumulate(loss: SupervisedLoss, pieces: Sequence[MicroBatch]) -> float:
-    """Add the gradient of a batch's mean loss, piece by piece, and return that loss."""
-    labels = sum(len(piece.targets) for piece in pieces)
-    total = 0.0
-    for piece in pieces:
-        mean = loss.sum(piece) / labels
-        mean.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        total += mean.item()
-    return total
-
-
-@torch.no_grad()
-def validate(loss: SupervisedLoss, batches: Sequence[MicroBatch]) -> float:
-    """Return the mean loss over all labels of some rows."""
-    return sum(loss.sum(batch).item() for batch in batches) / sum(len(batch.targets) for batch in batches)
 
 
 def _steps(

@@ -19,15 +19,15 @@ kernels and packed weights' scratch, threads' stacks and arenas."""
 COPIES_PER_LORA_PARAMETER: Final = 5
 """The parameter, its gradient, AdamW's two moments, and the gradient's copy while the norm is taken."""
 
-HIDDEN_PER_LAYER: Final = 6
+HIDDEN_PER_LAYER: Final = 7
 """Values per token that a layer keeps for the backward pass, in units of its width: the inputs of both norms, the norms'
-outputs (LoRA's A multiplies them), the rotated query, attention's output."""
+outputs (LoRA's A multiplies them), the rotated query, attention's output, of each packed row and of all together."""
 
 KEY_VALUE_PER_LAYER: Final = 2
 """The rotated key and the value, in units of their own width."""
 
-GATED_PER_LAYER: Final = 4
-"""Gate, its activation, up, and their product (LoRA's A multiplies it), in units of the feed-forward's width."""
+GATED_PER_LAYER: Final = 3
+"""Gate, up, and their product (LoRA's A multiplies it), in units of the feed-forward's width."""
 
 PLAIN_PER_LAYER: Final = 5
 """The same without a gate: what goes into the activation function, three values that it keeps where it is written out

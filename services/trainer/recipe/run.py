@@ -1,6 +1,7 @@
 """One training run, told in order."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from peft import PeftModel
 
@@ -52,9 +53,12 @@ def run(task: RecipeTask, events: Events) -> None:
 
     head = output_layer(base.loaded.model)
     model = attach(base.loaded.model, material.targets, plan.hyperparameters)
-    rows = Material(data.rows, data.validation, _limits(base.loaded, base.compute), base.compute.device)
+    loss, compute = SupervisedLoss(model, head), base.compute
+    limits = _limits(base.loaded, compute, plan.hyperparameters.batch_size, packed=loss.packs)
+    rows = Material(data.rows, data.validation, limits, compute.device, compute.threads // limits.members)
     curve = CurveOf(events)
-    fitted = fit(SupervisedLoss(model, head), trained_parameters(model), rows, plan.hyperparameters, curve)
+    with loss.ready():
+        fitted = fit(loss, trained_parameters(model), rows, plan.hyperparameters, curve)
     if is_unchanged(model):
         raise _no_effect(plan.hyperparameters)
 
@@ -99,7 +103,9 @@ def _prepare(task: RecipeTask, base: LoadedBase, compute: Compute, memory: Memor
         if (finding := of_error(error)) is not None:
             events.send(Found(finding=finding))
         raise
-    plan = plan_of(task.hyperparameters, base, targets, data, compute, _limits(base, compute), memory)
+    # Whether a base takes packed rows is tried with its weights; on a CPU nearly all do.
+    limits = partial(_limits, base, compute, packed=compute.device.type == "cpu")
+    plan = plan_of(task.hyperparameters, base, targets, data, compute, limits, memory)
     events.send(Planned(plan=plan))
     return _Prepared(data, targets, plan)
 
@@ -116,12 +122,11 @@ def _announce(plan: Plan, compute: Compute, events: Events) -> None:
     )
 
 
-def _limits(base: LoadedBase, compute: Compute) -> PieceLimits:
-    config = base.config.get_text_config()
-    tokens = token_budget(
-        config.hidden_size, config.num_hidden_layers, config.vocab_size, memory_bytes=compute.activation_bytes
-    )
-    return PieceLimits(tokens, compute.padding_tokens)
+def _limits(base: LoadedBase, compute: Compute, batch_size: int, *, packed: bool) -> PieceLimits:
+    config, members = base.config.get_text_config(), compute.members(batch_size) if packed else 1
+    memory_bytes = compute.activation_bytes // members
+    tokens = token_budget(config.hidden_size, config.num_hidden_layers, config.vocab_size, memory_bytes=memory_bytes)
+    return PieceLimits(tokens, compute.padding_tokens, packed, members)
 
 
 def _finish(

@@ -107,3 +107,8 @@ async def test_an_engine_that_has_left_is_not_kept_in_memory() -> None:
     gc.collect()
     assert gone() is None
     steady.close()
+
+
+async def test_what_futures_do_not_take_reaches_the_caller_all_the_same() -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(in_own_thread(lambda: next(iter(()))), 10)

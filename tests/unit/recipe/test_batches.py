@@ -32,7 +32,8 @@ def test_each_pass_and_each_seed_has_its_own_order() -> None:
 def test_rows_are_padded_and_their_labels_shifted() -> None:
     (batch,) = micro_batches(labelled(([5, 6, 7], 1), ([8, 9], 1)), PieceLimits(100, 1))
     assert batch.token_ids.tolist() == [[5, 6, 7], [8, 9, 0]]
-    assert batch.supervised.tolist() == [[0, 0], [0, 1], [1, 0]]
+    assert batch.supervised.tolist() == [0, 1, 3]
+    assert batch.positions is None
     assert batch.targets.tolist() == [6, 7, 9]
     assert batch.tokens == 5
 
@@ -47,6 +48,27 @@ def test_pieces_keep_within_the_limits_and_lose_nothing(lengths: list[int], budg
     assert sum(piece.tokens for piece in pieces) == sum(lengths)
     targets = torch.cat([piece.targets for piece in pieces])
     assert len(targets) == sum(row.supervised for row in rows)
+
+
+def test_packed_rows_lie_one_behind_the_other() -> None:
+    (batch,) = micro_batches(labelled(([8, 9], 1), ([5, 6, 7], 1)), PieceLimits(100, 0, packed=True))
+    assert batch.token_ids.tolist() == [[5, 6, 7, 8, 9]]
+    assert batch.positions is not None
+    assert batch.positions.tolist() == [[0, 1, 2, 0, 1]]
+    assert batch.lengths == (3, 2)
+    assert batch.supervised.tolist() == [0, 1, 3]
+    assert batch.targets.tolist() == [6, 7, 9]
+
+
+@given(st.lists(st.integers(2, 30), min_size=1, max_size=20), st.integers(2, 60), st.integers(1, 4))
+def test_packed_pieces_are_alike_and_lose_nothing(lengths: list[int], budget: int, members: int) -> None:
+    rows = labelled(*((list(range(1, length + 1)), length // 2) for length in lengths))
+    pieces = micro_batches(rows, PieceLimits(budget, 0, packed=True, members=members))
+    assert sum(piece.tokens for piece in pieces) == sum(lengths)
+    assert sorted(length for piece in pieces for length in piece.lengths) == sorted(lengths)
+    assert all(piece.tokens <= budget or len(piece.lengths) == 1 for piece in pieces)
+    assert len(pieces) % members == 0 or len(pieces) == len(rows)
+    assert max(piece.tokens for piece in pieces) - min(piece.tokens for piece in pieces) <= max(lengths)
 
 
 def test_the_budget_follows_the_size_of_the_base() -> None:

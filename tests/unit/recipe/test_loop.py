@@ -11,24 +11,31 @@ from services.common.errors import DomainError, Reason
 from services.trainer.recipe.adapter import attach, is_unchanged, trained_parameters
 from services.trainer.recipe.batches import PieceLimits
 from services.trainer.recipe.events import Events
-from services.trainer.recipe.loop import Fitted, Material, fit, validate
+from services.trainer.recipe.gradient import mean_loss
+from services.trainer.recipe.loop import Fitted, Material, fit
 from services.trainer.recipe.loss import SupervisedLoss
 from services.trainer.recipe.probe import probe
 from services.trainer.recipe.protocol import Schedule, Step, decode
 from services.trainer.recipe.targets import find_targets, output_layer
+from services.trainer.recipe.team import Team
 from tests.unit.recipe.conftest import Load, labelled, make_plan
 
 ROWS = labelled(([5, 6, 7, 8], 2), ([9, 10, 11], 1), ([12, 13, 14, 15, 16], 3))
 
 
-def train(load: Load, budget: int = 1000, validation: Any = (), **changes: Any) -> tuple[Any, Fitted, list[Step]]:
+def train(
+    load: Load, budget: int = 1000, validation: Any = (), members: int = 1, **changes: Any
+) -> tuple[Any, Fitted, list[Step]]:
     base = load()
     plan = make_plan(**changes)
     head = output_layer(base.model)
     model = attach(base.model, find_targets(base.model, ()), plan)
     stream = io.StringIO()
-    material = Material(ROWS, validation, PieceLimits(budget, 100), torch.device("cpu"))
-    fitted = fit(SupervisedLoss(model, head), trained_parameters(model), material, plan, Events(stream))
+    loss = SupervisedLoss(model, head)
+    limits = PieceLimits(budget, 100, packed=loss.packs, members=members)
+    material = Material(ROWS, validation, limits, torch.device("cpu"))
+    with loss.ready():
+        fitted = fit(loss, trained_parameters(model), material, plan, Events(stream))
     events = [decode(line) for line in stream.getvalue().splitlines()]
     return model, fitted, [event for event in events if isinstance(event, Step)]
 
@@ -72,6 +79,12 @@ def test_the_budget_changes_nothing_but_rounding(load: Load) -> None:
     assert whole[1].final_loss == pytest.approx(pieces[1].final_loss, rel=1e-4)
 
 
+def test_a_team_changes_nothing_but_rounding_and_repeats_exactly(load: Load) -> None:
+    alone, first, second = (train(load, epochs=5, batch_size=3, members=members) for members in (1, 3, 3))
+    assert first[1].final_loss == pytest.approx(alone[1].final_loss, rel=1e-4)
+    assert torch.equal(weights(first[0]), weights(second[0]))
+
+
 def test_validation_is_measured_at_most_ten_times_and_last(load: Load) -> None:
     validation = labelled(([20, 21, 22], 1), ([23, 24, 25, 26, 27], 1))
     model, fitted, steps = train(load, epochs=33, batch_size=3, validation=validation)
@@ -80,7 +93,7 @@ def test_validation_is_measured_at_most_ten_times_and_last(load: Load) -> None:
     assert fitted.validation_loss == measured[33]
     material = Material(ROWS, validation, PieceLimits(1, 0), torch.device("cpu"))
     loss = SupervisedLoss(model, output_layer(model.get_base_model()))
-    assert validate(loss, material.cut(validation)) == pytest.approx(measured[33], rel=1e-5)
+    assert mean_loss(loss, material.cut(validation), Team(1, 1)) == pytest.approx(measured[33], rel=1e-5)
 
 
 def test_a_run_that_diverges_says_at_which_step(load: Load) -> None:

@@ -10,10 +10,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from services.trainer.recipe.adapter import attach, trained_parameters
 from services.trainer.recipe.batches import PieceLimits, micro_batches
+from services.trainer.recipe.gradient import accumulate, mean_loss
 from services.trainer.recipe.labels import IGNORED, LabelledRow
-from services.trainer.recipe.loop import accumulate
 from services.trainer.recipe.loss import SupervisedLoss
 from services.trainer.recipe.targets import find_targets, output_layer
+from services.trainer.recipe.team import Team
 from tests.support.tiny_bases import ARCHITECTURES
 from tests.unit.recipe.conftest import labelled, make_plan
 
@@ -75,20 +76,49 @@ def plain_step(model: Any, rows: list[LabelledRow]) -> tuple[float, torch.Tensor
     return loss.item(), gradient(model)
 
 
+PACKED = sorted({*SHAPES} - {"gemma2"})
+
+
 @pytest.mark.parametrize("architecture", SHAPES)
 @pytest.mark.parametrize("budget", [1, 20, 1000])
-def test_loss_and_gradient_equal_the_plain_ones(architecture: str, budget: int) -> None:
+def test_loss_and_gradient_of_padded_rows_equal_the_plain_ones(architecture: str, budget: int) -> None:
     model, loss = build(architecture)
     rows = some_rows()
     expected, reference = plain_step(model, rows)
     assert reference.norm() > 0
     pieces = micro_batches(rows, PieceLimits(budget, 100))
     assert len(pieces) == {1: 5, 20: 4, 1000: 1}[budget]
-    assert accumulate(loss, pieces) == pytest.approx(expected, rel=RELATIVE)
+    loss.packs = False
+    with loss.ready():
+        assert accumulate(loss, pieces, trained_parameters(model), Team(1, 1)) == pytest.approx(expected, rel=RELATIVE)
     assert (gradient(model) - reference).norm() < RELATIVE * reference.norm()
+
+
+@pytest.mark.parametrize("architecture", SHAPES)
+@pytest.mark.parametrize(("budget", "members", "count"), [(1, 1, 5), (20, 2, 4), (1000, 3, 3), (1000, 1, 1)])
+def test_loss_and_gradient_of_packed_rows_equal_the_plain_ones(
+    architecture: str, budget: int, members: int, count: int
+) -> None:
+    model, loss = build(architecture)
+    assert loss.packs is (architecture in PACKED)
+    if not loss.packs:
+        return
+    rows = some_rows()
+    expected, reference = plain_step(model, rows)
+    pieces = micro_batches(rows, PieceLimits(budget, 0, packed=True, members=members))
+    assert len(pieces) == count
+    with loss.ready():
+        value = accumulate(loss, pieces, trained_parameters(model), Team(members, 1))
+        assert mean_loss(loss, pieces, Team(members, 1)) == pytest.approx(value, rel=RELATIVE)
+    assert value == pytest.approx(expected, rel=RELATIVE)
+    assert (gradient(model) - reference).norm() < RELATIVE * reference.norm()
+    # Outside, the model is what it was.
+    again, afterwards = plain_step(model, rows)
+    assert again == expected
+    assert torch.equal(afterwards, reference)
 
 
 def test_the_head_is_itself_again_afterwards() -> None:
     model, loss = build("qwen2")
-    loss.sum(micro_batches(some_rows(), PieceLimits(1000, 100))[0])
+    loss.sum(micro_batches(some_rows(), PieceLimits(1000, 100, packed=loss.packs))[0])
     assert model(input_ids=torch.tensor([[5, 6, 7]])).logits.shape == (1, 3, 320)

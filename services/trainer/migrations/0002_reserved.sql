@@ -1,2 +1,0 @@
--- Kept for another change.
-SELECT 1;
