@@ -36,10 +36,11 @@ PLAIN_PER_LAYER: Final = 5
 RANKS_PER_TARGET: Final = 1
 """LoRA's inner result of every target."""
 
-ALLOCATOR_SHARE: Final = 1.0
+ALLOCATOR_SHARE: Final = 0.25
 """Of the activations: what the C library holds besides. Blocks below 32 MiB come from its heap, where those of one micro-batch
-leave holes between what is kept, into which those of the next, of another length, do not fit. With a fixed
-M_MMAP_THRESHOLD it would be next to nothing."""
+leave holes between what is kept, into which those of the next, of another length, do not fit: next to nothing where all
+operations are fused, a third where an activation function is written out, as much again as the activations where rows are padded
+and not packed. With a fixed M_MMAP_THRESHOLD it would be next to nothing everywhere."""
 
 GPU_ALLOCATOR_SHARE: Final = 0.15
 """The same of torch's allocator on a GPU, which rounds blocks up."""
