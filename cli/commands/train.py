@@ -6,7 +6,8 @@ import click
 
 from cli.client import Suite, find_suite
 from cli.commands.data import FORMATS
-from cli.output import EXIT_FAILED, EXIT_INTERRUPTED, json_option, print_json
+from cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, json_option, print_json
+from cli.plans import show_plan
 from cli.progress import follow
 
 
@@ -35,6 +36,8 @@ from cli.progress import follow
     help="Share of the different rows to measure on instead of learning them.  [default: 0.1 of 50 rows or more]",
 )
 @click.option("--priority", type=int, help="Of jobs that wait, those with a higher one come first.  [default: 0]")
+@click.option("--force", is_flag=True, help="Train though the plan is hopeless; it is told in the adapter's manifest.")
+@click.option("--dry-run", is_flag=True, help="Upload the file, print the plan, and train nothing.")
 @click.option("--detach", is_flag=True, help="Print the job's id and do not wait.")
 @json_option
 @click.pass_obj
@@ -51,13 +54,15 @@ def train(
     seed: int | None,
     validation_fraction: float | None,
     priority: int | None,
+    force: bool,
+    dry_run: bool,
     detach: bool,
     as_json: bool,
     **hyperparameters: float | str | None,
 ) -> None:
     """Upload a file, train an adapter on a base, and register it.
 
-    Ctrl-C leaves the job running; `tenon job watch` finds it again, `tenon job cancel` stops it.
+    With --dry-run nothing is trained: the plan is printed, and the exit status is 3 if it is hopeless. Ctrl-C leaves the job running; `tenon job watch` finds it again, `tenon job cancel` stops it.
     """
     if validation_file and validation_fraction is not None:
         raise click.UsageError("Give --validation-data or --validation-fraction, not both.")
@@ -75,7 +80,12 @@ def train(
             "validation_file": measured,
         }
         given = {key: value for key, value in optional.items() if value is not None}
-        job = suite.post("/v1/fine_tuning/jobs", body | {"method": method} | given)
+        body |= {"method": method, "force": force} | given
+        if dry_run:
+            plan = suite.post("/v1/training_jobs/plan", body)
+            print_json(plan) if as_json else show_plan(plan)
+            raise SystemExit(EXIT_REFUSED if plan["hopeless"] else 0)
+        job = suite.post("/v1/fine_tuning/jobs", body)
         if detach:
             print_json(job) if as_json else click.echo(job["id"])
             return

@@ -35,6 +35,7 @@ _FIELDS: Final = (
     ("training_job.dataset", "training_file"),
     ("training_job.labels", "metadata"),
     ("training_job.priority", "priority"),
+    ("training_job.force", "force"),
     ("training_job.", ""),
 )
 
@@ -82,8 +83,27 @@ def create_request(job: CreateJob, request_id: str) -> training_job_pb2.CreateTr
             hyperparameters=parameters,
             labels=job.metadata or {},
             priority=job.priority,
+            force=job.force or _forced_by_metadata(job),
         ),
     )
+
+
+def plan_request(job: CreateJob) -> training_job_pb2.PlanTrainingJobRequest:
+    """Read what a plan is asked for: the same as for a job.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT.
+    """
+    asked = create_request(job, "")
+    return training_job_pb2.PlanTrainingJobRequest(parent=asked.parent, training_job=asked.training_job)
+
+
+FORCE_KEY: Final = "tenon.force"
+"""In metadata, for clients that can send nothing else of their own: "true" is `force`."""
+
+
+def _forced_by_metadata(job: CreateJob) -> bool:
+    return (job.metadata or {}).get(FORCE_KEY) == "true"
 
 
 def in_rest_terms(error: DomainError) -> DomainError:

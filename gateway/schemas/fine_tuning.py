@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from gateway.schemas.common import MAX_INT32, MAX_INT64, Accepted, Answered, Cursor, Only, Query
+from gateway.schemas.training import TrainingPlan
 
 
 def _without_auto(value: Any) -> Any:
@@ -85,6 +86,9 @@ class CreateJob(Accepted):
     method: Method | None = None
     hyperparameters: Hyperparameters | None = Field(None, description="OpenAI's older place for them.")
     integrations: Annotated[Any, Only(([],))] = None
+    force: bool = Field(
+        False, description="Train though the plan is hopeless; kept, and told in the adapter's manifest."
+    )
 
 
 class JobError(Answered):
@@ -115,6 +119,8 @@ class JobExtension(Answered):
     priority: int
     start_time: str | None
     validation_fraction: float | None = Field(None, description="As asked for.")
+    force: bool = Field(description="Whether it is trained though the plan is hopeless.")
+    plan: TrainingPlan | None = Field(description="What it was reckoned to be; null before a worker has.")
 
 
 class Job(Answered):

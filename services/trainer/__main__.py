@@ -23,8 +23,10 @@ from services.trainer.dataset_examination import DatasetExaminations
 from services.trainer.dataset_servicer import DatasetServicer
 from services.trainer.datasets import Limits
 from services.trainer.examiner import Examiner
+from services.trainer.executor import LocalExecutor
 from services.trainer.job_servicer import TrainingJobServicer
 from services.trainer.jobs import Jobs
+from services.trainer.planner import Planner
 from services.trainer.postgres import MIGRATIONS, SCHEMA, PostgresStore
 from services.trainer.publish import Publisher
 from services.trainer.queue import JobQueue, keep_recovering
@@ -40,6 +42,8 @@ from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, traini
 
 UNPACKED_BY_PACKED: Final = 4
 """How many times as large as the largest data set the rows of a Parquet file may be."""
+STOP_SECONDS: Final = 2.0
+"""How long a process that reckons a plan may take to end; it has nothing to put away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,15 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
             upload_dir=settings.upload_dir,
         )
         exports = AdapterExports(adapters, artifacts)
+        planner = Planner(
+            datasets=store.datasets,
+            artifacts=artifacts,
+            base_models=base_models,
+            executor=LocalExecutor(STOP_SECONDS),
+            cache_dir=settings.cache_dir,
+            base_roots=settings.base_roots,
+            scratch=settings.upload_dir,
+        )
         watcher = Watcher(store.jobs, wakeups, settings.watch_reread_seconds)
         async with (
             beside(forward_notifications(database, EVENTS_CHANNEL, wakeups)),
@@ -110,7 +123,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         ):
             services = [
                 _dataset_service(DatasetServicer(catalog, examinations)),
-                _job_service(TrainingJobServicer(jobs, watcher)),
+                _job_service(TrainingJobServicer(jobs, watcher, planner)),
                 _transfer_service(AdapterTransferServicer(imports, exports)),
             ]
             yield Trainer(services, {"database": database.check, "artifacts": check_artifacts})

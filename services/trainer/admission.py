@@ -48,6 +48,7 @@ class JobDraft:
         labels: the caller's own pairs.
         validation_fraction: share of the data set's different rows to measure on, or None.
         priority: of jobs that wait, those with a higher one come first.
+        force: train though the plan is hopeless.
     """
 
     parent: str
@@ -60,6 +61,7 @@ class JobDraft:
     labels: Mapping[str, str] = field(default_factory=dict)
     validation_fraction: float | None = None
     priority: int = 0
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

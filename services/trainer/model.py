@@ -10,7 +10,7 @@ from typing import Final
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterName, AdapterVersionName, BaseModelName, DatasetName, TrainingJobName
 from services.trainer.datasets import DatasetFormat, Statistics
-from services.trainer.recipe.protocol import Level, RecipeHyperparameters
+from services.trainer.recipe.protocol import Finding, Level, Plan, RecipeHyperparameters
 
 Hyperparameters = RecipeHyperparameters
 """How to train; what is None is chosen by the recipe, and kept with the job once it is."""
@@ -158,7 +158,7 @@ class CheckpointKept:
     sha256: str
 
 
-EventBody = StateChange | StepMetrics | JobMessage | CheckpointKept
+EventBody = StateChange | StepMetrics | JobMessage | Finding | CheckpointKept
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +196,8 @@ class TrainingJob:
         hyperparameters: as asked for; complete once training has started.
         labels: the caller's own pairs.
         priority: of jobs that wait, those with a higher one come first.
+        force: train though the plan is hopeless.
+        plan: what it was reckoned to be; None before a worker has reckoned it.
         state: where it is in its life.
         progress: how far it is.
         adapter_version: what it made, once SUCCEEDED.
@@ -224,6 +226,8 @@ class TrainingJob:
     labels: Mapping[str, str] = field(default_factory=dict)
     validation_fraction: float | None = None
     priority: int = 0
+    force: bool = False
+    plan: Plan | None = None
     state: JobState = JobState.QUEUED
     progress: Progress = field(default_factory=Progress)
     adapter_version: AdapterVersionName | None = None
@@ -264,12 +268,14 @@ class Batch:
         events: what happened, in order.
         progress: how far the job is after them; None leaves it.
         hyperparameters: every choice made, once it is; None leaves them.
+        plan: what the training was reckoned to be; None leaves it.
     """
 
     number: int
     events: tuple[EventBody, ...]
     progress: Progress | None = None
     hyperparameters: Hyperparameters | None = None
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from services.trainer.model import (
     StepMetrics,
     TrainingJob,
 )
-from services.trainer.recipe.protocol import Level, Schedule
+from services.trainer.recipe.protocol import Finding, Level, Schedule, Severity, plan_from_json, plan_to_json
 
 Row = Mapping[str, Any]
 
@@ -70,6 +70,8 @@ def job_from_row(row: Row) -> TrainingJob:
         hyperparameters=_hyperparameters(row["hyperparameters"]),
         labels=row["labels"],
         validation_fraction=row["hyperparameters"].get(_FRACTION),
+        force=row["force"],
+        plan=plan_from_json(row["plan"]) if row["plan"] else None,
         state=JobState(row["state"]),
         progress=Progress(**row["progress"]),
         adapter_version=AdapterVersionName(project, row["adapter"], version) if version else None,
@@ -99,6 +101,8 @@ def job_to_row(job: TrainingJob) -> dict[str, Any]:
         "adapter": job.adapter.adapter,
         "hyperparameters": Jsonb(asdict(job.hyperparameters) | {_FRACTION: job.validation_fraction}),
         "labels": Jsonb(dict(job.labels)),
+        "force": job.force,
+        "plan": Jsonb(plan_to_json(job.plan)) if job.plan else None,
         "state": job.state.value,
         "final": job.state.final,
         "progress": Jsonb(asdict(job.progress)),
@@ -124,6 +128,8 @@ def event_to_row(body: EventBody) -> tuple[str, Jsonb]:
             kind = "message"
         case CheckpointKept():
             kind = "checkpoint"
+        case Finding():
+            kind = "finding"
     return kind, Jsonb(asdict(body))
 
 
@@ -165,6 +171,8 @@ def _body(kind: str, body: Mapping[str, Any]) -> EventBody:
             return StepMetrics(**body)
         case "checkpoint":
             return CheckpointKept(**body)
+        case "finding":
+            return Finding(**{**body, "severity": Severity(body["severity"])})
         case _:
             return JobMessage(Level(body["level"]), body["text"])
 

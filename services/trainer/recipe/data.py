@@ -23,12 +23,16 @@ class Data:
         validation: to measure on; may be empty.
         chat_template: what they were rendered with; None if they are prompts and completions.
         max_sequence_length: what they were cut to.
+        skipped: rows that were left out because none of their answer is left.
+        truncated: rows that were cut.
     """
 
     rows: Sequence[LabelledRow]
     validation: Sequence[LabelledRow]
     chat_template: str | None
     max_sequence_length: int
+    skipped: int = 0
+    truncated: int = 0
 
     @property
     def supervised_tokens(self) -> int:
@@ -48,15 +52,19 @@ def read_data(task: RecipeTask, base: LoadedBase, events: Events) -> Data:
     training = label_rows(
         task.dataset_path, task.dataset_format, tokenizer=base.tokenizer, template=template, max_length=length
     )
-    _tell(training, length, "the data set", events)
     if not training.rows:
         raise _nothing_to_learn(training, length)
     training, validation = _divide(task, training, _given(task, base, template, length, events), events)
     if training.is_chat and base.chat_template is None:
         events.info("The base has no chat template. A plain one is used, and kept with the adapter.")
-    if not any(row.last_learnt in base.stop_token_ids for row in training.rows):
-        events.warn("No answer ends with a token that ends generation, so answers will run on until max_tokens.")
-    return Data(training.rows, validation.rows, template if training.is_chat else None, length)
+    return Data(
+        training.rows,
+        validation.rows,
+        template if training.is_chat else None,
+        length,
+        skipped=training.skipped,
+        truncated=training.truncated,
+    )
 
 
 def _given(task: RecipeTask, base: LoadedBase, template: str, length: int, events: Events) -> RowSet | None:

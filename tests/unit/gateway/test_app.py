@@ -63,6 +63,7 @@ async def test_the_description_lists_every_route_with_its_errors(app: FastAPI) -
         "POST /v1/fine_tuning/jobs/{fine_tuning_job_id}/pause", "POST /v1/fine_tuning/jobs/{fine_tuning_job_id}/resume",
         "POST /v1/training_jobs/{fine_tuning_job_id}/pause", "POST /v1/training_jobs/{fine_tuning_job_id}/resume",
         "GET /v1/training_jobs/{fine_tuning_job_id}/checkpoints", "GET /v1/training_jobs/{training_job_id}/watch",
+        "POST /v1/training_jobs/plan", "GET /v1/training_jobs/{training_job_id}/report",
         "GET /v1/models", "GET /v1/models/{model}", "POST /v1/models/{model}/load", "POST /v1/models/{model}/unload", "POST /v1/chat/completions",
         "POST /v1/completions", "POST /v1/base_models", "GET /v1/base_models", "GET /v1/base_models/{base_model_id}",
         "GET /v1/adapters", "GET /v1/adapters/{adapter_id}", "GET /v1/adapters/{adapter_id}/versions",
