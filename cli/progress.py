@@ -2,6 +2,9 @@
 
 import json
 import sys
+import time
+from collections.abc import Iterator
+from typing import Final
 
 import click
 from rich.console import Console
@@ -9,11 +12,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from cli.client import Json, Suite
 from cli.output import printable
+from services.common.errors import DomainError, Reason
+
+RECONNECT_SECONDS: Final = 60.0
+"""How long a part of the suite may be away before following a job ends; the job itself goes on whatever happens."""
+
+_AWAY: Final = frozenset({Reason.SERVICE_UNAVAILABLE, Reason.DATABASE_UNAVAILABLE})
 
 
 def follow(suite: Suite, job_id: str, *, as_json: bool) -> Json:
     """Show a job until it ends, and return it as it is then."""
-    stream = suite.events("GET", f"/v1/training_jobs/{job_id}/watch")
+    stream = _updates(suite, job_id)
     if as_json:
         for update in stream:
             click.echo(json.dumps(update, ensure_ascii=False))
@@ -26,6 +35,26 @@ def follow(suite: Suite, job_id: str, *, as_json: bool) -> Json:
     if not as_json:
         _conclude(ended)
     return ended
+
+
+def _updates(suite: Suite, job_id: str) -> Iterator[Json]:
+    """Read a job's watch to its end, going on after the last event if it breaks off."""
+    last, seen, deadline = 0, False, 0.0
+    while True:
+        try:
+            for update in suite.events("GET", f"/v1/training_jobs/{job_id}/watch?after={last}"):
+                deadline = time.monotonic() + RECONNECT_SECONDS
+                if "event" in update:
+                    last = update["event"]["sequence"]
+                if "event" in update or not seen:
+                    yield update
+                seen = True
+        except DomainError as error:
+            if not seen or error.reason not in _AWAY or time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
+        else:
+            return
 
 
 def _bar() -> Progress:

@@ -71,8 +71,30 @@ def report(data_dir: Path | None, job_id: str, as_json: bool) -> None:
 @click.pass_obj
 def cancel(data_dir: Path | None, job_id: str, as_json: bool) -> None:
     """Ask a job to stop."""
+    _ask(data_dir, job_id, "cancel", as_json=as_json)
+
+
+@job.command("pause")
+@click.argument("job_id")
+@json_option
+@click.pass_obj
+def pause(data_dir: Path | None, job_id: str, as_json: bool) -> None:
+    """Have a job keep what it has, and make room for others until it is resumed."""
+    _ask(data_dir, job_id, "pause", as_json=as_json)
+
+
+@job.command("resume")
+@click.argument("job_id")
+@json_option
+@click.pass_obj
+def resume(data_dir: Path | None, job_id: str, as_json: bool) -> None:
+    """Let a paused job go on where it was."""
+    _ask(data_dir, job_id, "resume", as_json=as_json)
+
+
+def _ask(data_dir: Path | None, job_id: str, what: str, *, as_json: bool) -> None:
     with Suite(find_suite(data_dir)) as suite:
-        answer = suite.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
+        answer = suite.post(f"/v1/fine_tuning/jobs/{job_id}/{what}")
     if as_json:
         print_json(answer)
     else:

@@ -6,7 +6,8 @@ from typing import Any, Final, Literal
 from gateway.mapping.jobs import state_name
 from gateway.mapping.times import rfc3339, unix
 from gateway.mapping.training import finding_object
-from gateway.schemas.fine_tuning import JobEvent
+from gateway.names import last_part
+from gateway.schemas.fine_tuning import Checkpoint, CheckpointExtension, CheckpointMetrics, JobEvent
 from services.common.errors import from_status
 from tenon.trainer.v1 import training_job_pb2
 
@@ -25,6 +26,7 @@ _SEVERITIES: Final[MappingProxyType[int, Level]] = MappingProxyType(
 )
 _FIGURES: Final = (
     "step", "total_steps", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "epoch", "trained_tokens",
+    "memory_bytes",
 )  # fmt: skip
 
 
@@ -60,8 +62,34 @@ def _content(event: training_job_pb2.TrainingJobEvent) -> tuple[str, dict[str, A
             return "message", {"level": _level(event), "text": event.message.text}
         case "finding":
             return "finding", finding_object(event.finding).model_dump()
+        case "checkpoint":
+            return "checkpoint", {"step": event.checkpoint.step, "size_bytes": event.checkpoint.size_bytes}
         case _:
             return "state", _state(event.state_change)
+
+
+def checkpoint_object(job_id: str, checkpoint: training_job_pb2.TrainingJobCheckpoint) -> Checkpoint:
+    """Write a checkpoint as OpenAI lists it."""
+    metrics = checkpoint.metrics
+    return Checkpoint(
+        id=checkpoint_id(job_id, checkpoint),
+        created_at=unix(checkpoint.create_time),
+        fine_tuning_job_id=job_id,
+        step_number=checkpoint.step,
+        metrics=CheckpointMetrics(
+            step=checkpoint.step,
+            train_loss=metrics.loss,
+            valid_loss=metrics.validation_loss if metrics.HasField("validation_loss") else None,
+        ),
+        tenon=CheckpointExtension(
+            size_bytes=checkpoint.size_bytes, stored=checkpoint.stored, metrics=_figures(checkpoint.metrics)
+        ),
+    )
+
+
+def checkpoint_id(job_id: str, checkpoint: training_job_pb2.TrainingJobCheckpoint) -> str:
+    """The id of a checkpoint."""
+    return f"ftckpt-{job_id.removeprefix('ftjob-')}-{last_part(checkpoint.name)}"
 
 
 def _figures(metrics: training_job_pb2.TrainingJobEvent.StepMetrics) -> dict[str, Any]:
@@ -93,5 +121,7 @@ def _sentence(kind: str, data: dict[str, Any]) -> str:
         return str(data["text"])
     if kind == "finding":
         return f"{data['text']} {data['remedy']}".rstrip()
+    if kind == "checkpoint":
+        return f"A checkpoint is kept after step {data['step']}"
     told = f": {data['error']['message']}" if "error" in data else ""
     return f"The job is {data['state']}{told}"

@@ -29,9 +29,13 @@ _FIELDS: Final = (
     ("training_job.hyperparameters.seed", "seed"),
     ("training_job.base_model", "model"),
     ("training_job.validation_dataset", "validation_file"),
+    ("training_job.validation_fraction", "validation_fraction"),
+    # Within a sentence.
+    ("validation_dataset", "validation_file"),
     ("training_job.dataset", "training_file"),
     ("training_job.labels", "metadata"),
     ("training_job.force", "force"),
+    ("training_job.priority", "priority"),
     ("training_job.", ""),
 )
 
@@ -74,10 +78,12 @@ def create_request(job: CreateJob, request_id: str) -> training_job_pb2.CreateTr
             base_model=str(base),
             dataset=str(dataset_name(job.training_file, "training_file")),
             validation_dataset=validation,
+            validation_fraction=job.validation_fraction,
             adapter=str(_adapter(job, base.base_model, identity)),
             hyperparameters=parameters,
             labels=job.metadata or {},
             force=job.force or _forced_by_metadata(job),
+            priority=job.priority,
         ),
     )
 

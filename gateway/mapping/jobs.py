@@ -14,7 +14,7 @@ from services.common.errors import from_status
 from services.common.resource_names import DEFAULT_PROJECT
 from tenon.trainer.v1 import training_job_pb2
 
-Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 
 _STATUSES: Final[MappingProxyType[int, Status]] = MappingProxyType(
     {
@@ -22,6 +22,8 @@ _STATUSES: Final[MappingProxyType[int, Status]] = MappingProxyType(
         training_job_pb2.TrainingJob.STATE_RUNNING: "running",
         # OpenAI has no word for it, and the job does run on until a worker stops it.
         training_job_pb2.TrainingJob.STATE_CANCELLING: "running",
+        training_job_pb2.TrainingJob.STATE_PAUSING: "running",
+        training_job_pb2.TrainingJob.STATE_PAUSED: "paused",
         training_job_pb2.TrainingJob.STATE_SUCCEEDED: "succeeded",
         training_job_pb2.TrainingJob.STATE_FAILED: "failed",
         training_job_pb2.TrainingJob.STATE_CANCELLED: "cancelled",
@@ -72,9 +74,11 @@ def _extension(job: training_job_pb2.TrainingJob) -> JobExtension:
             trained_tokens=progress.trained_tokens,
         ),
         attempt=job.attempt,
+        priority=job.priority,
         start_time=rfc3339(job, "start_time"),
         force=job.force,
         plan=plan_object(job.plan) if job.HasField("plan") else None,
+        validation_fraction=job.validation_fraction if job.HasField("validation_fraction") else None,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from gateway.mapping.events import event_id, event_object, watch_event
+from gateway.mapping.events import checkpoint_id, checkpoint_object, event_id, event_object, watch_event
 from gateway.mapping.job_requests import create_request, in_rest_terms, plan_request
 from gateway.mapping.jobs import job_object
 from gateway.mapping.training import plan_object, report_object
@@ -65,6 +65,22 @@ async def cancel_job(fine_tuning_job_id: str, services: ServicesOf, request_id: 
     return job_object((await services.jobs.CancelTrainingJob(request)).training_job)
 
 
+@router.post("/v1/fine_tuning/jobs/{fine_tuning_job_id}/pause")
+@router.post("/v1/training_jobs/{fine_tuning_job_id}/pause", name="pause_training_job")
+async def pause_job(fine_tuning_job_id: str, services: ServicesOf, request_id: RequestId = "") -> Job:
+    """Ask for a job to let go of its worker and wait; its checkpoint is kept."""
+    request = training_job_pb2.PauseTrainingJobRequest(name=str(job_name(fine_tuning_job_id)), request_id=request_id)
+    return job_object((await services.jobs.PauseTrainingJob(request)).training_job)
+
+
+@router.post("/v1/fine_tuning/jobs/{fine_tuning_job_id}/resume")
+@router.post("/v1/training_jobs/{fine_tuning_job_id}/resume", name="resume_training_job")
+async def resume_job(fine_tuning_job_id: str, services: ServicesOf, request_id: RequestId = "") -> Job:
+    """Let a paused job go on from its last checkpoint."""
+    request = training_job_pb2.ResumeTrainingJobRequest(name=str(job_name(fine_tuning_job_id)), request_id=request_id)
+    return job_object((await services.jobs.ResumeTrainingJob(request)).training_job)
+
+
 @router.get("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events")
 async def list_events(
     fine_tuning_job_id: str, query: Annotated[EventCursor, Query()], services: ServicesOf
@@ -89,12 +105,25 @@ async def list_events(
 
 
 @router.get("/v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints")
+@router.get("/v1/training_jobs/{fine_tuning_job_id}/checkpoints", name="list_training_job_checkpoints")
 async def list_checkpoints(
     fine_tuning_job_id: str, query: Annotated[Cursor, Query()], services: ServicesOf
 ) -> CursorListing[Checkpoint]:
-    """List a job's checkpoints: there are none yet."""
-    await get_job(fine_tuning_job_id, services)
-    return await cursor_page(_none, lambda c: c.id, lambda c: c, after=None, limit=query.limit)
+    """List the checkpoints that a job has kept, newest first."""
+    parent = str(job_name(fine_tuning_job_id))
+
+    async def fetch(size: int, token: str) -> tuple[Sequence[training_job_pb2.TrainingJobCheckpoint], str]:
+        request = training_job_pb2.ListTrainingJobCheckpointsRequest(parent=parent, page_size=size, page_token=token)
+        page = await services.jobs.ListTrainingJobCheckpoints(request)
+        return page.checkpoints, page.next_page_token
+
+    return await cursor_page(
+        fetch,
+        lambda c: checkpoint_id(fine_tuning_job_id, c),
+        lambda c: checkpoint_object(fine_tuning_job_id, c),
+        after=query.after,
+        limit=query.limit,
+    )
 
 
 @router.post("/v1/training_jobs/plan")
@@ -141,7 +170,3 @@ def _write_update(update: training_job_pb2.WatchTrainingJobResponse) -> str:
             return event({"event": watch_event(update.event)})
         case _:
             return comment("heartbeat")
-
-
-async def _none(_size: int, _token: str) -> tuple[Sequence[Checkpoint], str]:
-    return [], ""

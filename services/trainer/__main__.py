@@ -17,9 +17,12 @@ from services.common.telemetry import telemetry
 from services.trainer.adapter_export import AdapterExports
 from services.trainer.adapter_import import AdapterImports
 from services.trainer.background import beside
+from services.trainer.checkpoint_sweep import keep_discarding
 from services.trainer.dataset_catalog import DatasetCatalog
+from services.trainer.dataset_examination import DatasetExaminations
 from services.trainer.dataset_servicer import DatasetServicer
 from services.trainer.datasets import Limits
+from services.trainer.examiner import Examiner
 from services.trainer.executor import LocalExecutor
 from services.trainer.job_servicer import TrainingJobServicer
 from services.trainer.jobs import Jobs
@@ -39,6 +42,9 @@ from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, traini
 
 STOP_SECONDS: Final = 2.0
 """How long a process that reckons a plan may take to end; it has nothing to put away."""
+
+UNPACKED_BY_PACKED: Final = 4
+"""How many times as large as the largest data set the rows of a Parquet file may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +76,27 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
         store = PostgresStore(database)
         queue = JobQueue(store.jobs, store.datasets, settings.job_lease_seconds, settings.job_max_attempts)
+        base_models, adapters = BaseModelServiceStub(registry), AdapterServiceStub(registry)
+        examiner = Examiner(
+            base_models,
+            cache_dir=settings.cache_dir,
+            base_roots=settings.base_roots,
+            directory=settings.upload_dir,
+        )
         catalog = DatasetCatalog(
             store=store,
             artifacts=artifacts,
-            limits=Limits(max_row_bytes=settings.dataset_max_row_bytes),
+            limits=Limits(
+                max_row_bytes=settings.dataset_max_row_bytes,
+                max_unpacked_bytes=UNPACKED_BY_PACKED * settings.dataset_max_bytes,
+            ),
             max_bytes=settings.dataset_max_bytes,
+            examiner=examiner,
             upload_dir=settings.upload_dir,
         )
-        base_models, adapters = BaseModelServiceStub(registry), AdapterServiceStub(registry)
+        examinations = DatasetExaminations(
+            store=store, artifacts=artifacts, examiner=examiner, directory=settings.upload_dir
+        )
         jobs = Jobs(store, base_models)
         imports = AdapterImports(
             base_models=base_models,
@@ -101,9 +120,10 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         async with (
             beside(forward_notifications(database, EVENTS_CHANNEL, wakeups)),
             beside(keep_recovering(queue, settings.job_lease_seconds / 3)),
+            beside(keep_discarding(store.jobs, artifacts, settings.job_lease_seconds)),
         ):
             services = [
-                _dataset_service(DatasetServicer(catalog)),
+                _dataset_service(DatasetServicer(catalog, examinations)),
                 _job_service(TrainingJobServicer(jobs, watcher, planner)),
                 _transfer_service(AdapterTransferServicer(imports, exports)),
             ]

@@ -9,13 +9,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
 from services.common.errors import DomainError, Reason, Violation, to_status
-from services.common.resource_names import ProjectName
+from services.common.resource_names import ProjectName, TrainingJobName
 from services.trainer.admission import JobDraft
 from services.trainer.dataset_catalog import UploadSpec
 from services.trainer.datasets import DatasetFormat, Fault, Statistics
 from services.trainer.model import (
+    CheckpointKept,
     Dataset,
     Hyperparameters,
+    JobCheckpoint,
     JobError,
     JobEvent,
     JobMessage,
@@ -46,6 +48,8 @@ _STATES: Final[Mapping[JobState, training_job_pb2.TrainingJob.State]] = MappingP
         JobState.SUCCEEDED: training_job_pb2.TrainingJob.STATE_SUCCEEDED,
         JobState.FAILED: training_job_pb2.TrainingJob.STATE_FAILED,
         JobState.CANCELLED: training_job_pb2.TrainingJob.STATE_CANCELLED,
+        JobState.PAUSING: training_job_pb2.TrainingJob.STATE_PAUSING,
+        JobState.PAUSED: training_job_pb2.TrainingJob.STATE_PAUSED,
     }
 )
 _SCHEDULES: Final[Mapping[Schedule, training_job_pb2.Hyperparameters.Schedule]] = MappingProxyType(
@@ -114,14 +118,17 @@ def dataset_to_proto(dataset: Dataset) -> dataset_pb2.Dataset:
     )
 
 
-def statistics_to_proto(statistics: Statistics) -> dataset_pb2.DatasetStatistics:
-    """Write what a check counted."""
+def statistics_to_proto(
+    statistics: Statistics, tokens: dataset_pb2.TokenStatistics | None = None
+) -> dataset_pb2.DatasetStatistics:
+    """Write what a check counted, and what a base made of the rows."""
     return dataset_pb2.DatasetStatistics(
         row_count=statistics.row_count,
         faulty_row_count=statistics.faulty_row_count,
         duplicate_row_count=statistics.duplicate_row_count,
         answer_count=statistics.answer_count,
         answer_characters=statistics.answer_characters,
+        tokens=tokens,
     )
 
 
@@ -149,6 +156,8 @@ def draft_from_proto(
         hyperparameters=_hyperparameters_from_proto(job.hyperparameters),
         labels=dict(job.labels),
         force=job.force,
+        validation_fraction=job.validation_fraction if job.HasField("validation_fraction") else None,
+        priority=job.priority,
     )
 
 
@@ -165,6 +174,7 @@ def job_to_proto(job: TrainingJob) -> training_job_pb2.TrainingJob:
         labels=job.labels,
         force=job.force,
         plan=_plan(job.plan) if job.plan else None,
+        validation_fraction=job.validation_fraction,
         state=_STATES[job.state],
         base_fingerprint_id=job.base_fingerprint_id,
         progress=training_job_pb2.TrainingProgress(
@@ -180,6 +190,7 @@ def job_to_proto(job: TrainingJob) -> training_job_pb2.TrainingJob:
         end_time=_timestamp(job.end_time),
         attempt=job.attempt,
         etag=f"{job.revision:x}",
+        priority=job.priority,
     )
 
 
@@ -199,7 +210,22 @@ def event_to_proto(event: JobEvent) -> training_job_pb2.TrainingJobEvent:
             message.message.text = body.text
         case Finding():
             message.finding.CopyFrom(finding_to_proto(body))
+        case CheckpointKept():
+            message.checkpoint.step = body.step
+            message.checkpoint.size_bytes = body.size
     return message
+
+
+def checkpoint_to_proto(job: TrainingJobName, checkpoint: JobCheckpoint) -> training_job_pb2.TrainingJobCheckpoint:
+    """Write a checkpoint."""
+    return training_job_pb2.TrainingJobCheckpoint(
+        name=f"{job}/checkpoints/{checkpoint.number}",
+        step=checkpoint.step,
+        create_time=_timestamp(checkpoint.keep_time),
+        metrics=_metrics_to_proto(checkpoint.metrics),
+        size_bytes=checkpoint.size,
+        stored=checkpoint.stored,
+    )
 
 
 def reckoned_to_proto(reckoned: Reckoned) -> training_job_pb2.TrainingPlan:
@@ -236,6 +262,7 @@ def _metrics_to_proto(metrics: StepMetrics) -> training_job_pb2.TrainingJobEvent
         epoch=metrics.epoch,
         trained_tokens=metrics.trained_tokens,
         validation_loss=metrics.validation_loss,
+        memory_bytes=metrics.memory_bytes,
     )
 
 

@@ -16,7 +16,7 @@ import structlog
 from services.common.errors import DomainError, Reason
 from services.trainer.last_words import LastWords
 from services.trainer.launcher import dying_with_this_process
-from services.trainer.recipe.protocol import Event, Failed, Finished, RecipeTask, decode, encode_task
+from services.trainer.recipe.protocol import Event, Failed, Finished, Paused, RecipeTask, decode, encode_task
 
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 """Longest event; Finished carries a probe and a chat template."""
@@ -40,7 +40,7 @@ class Executor(Protocol):
             directory: for the run's own files.
 
         Returns:
-            Its events; the last one is Failed or Finished. Reading on raises TRAINING_CRASHED where the recipe ended
+            Its events; the last one is Failed, Paused or Finished. Reading on raises TRAINING_CRASHED where the recipe ended
             without either.
         """
 
@@ -80,7 +80,7 @@ class LocalExecutor:
         while line := await _line(process.stdout):
             event = decode(line)
             yield event
-            if isinstance(event, Failed | Finished):
+            if isinstance(event, Failed | Paused | Finished):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(process.wait(), self.stop_seconds)
                 return
@@ -110,13 +110,13 @@ async def _start(argv: list[str]) -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=MAX_LINE_BYTES,
-        env=_without_secrets(os.environ),
+        env=without_secrets(os.environ),
         # Signals of the worker's terminal are the worker's to handle.
         start_new_session=True,
     )
 
 
-def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """Keep what the recipe may know: it reads files that anyone may have written."""
     return {name: value for name, value in environment.items() if not _SECRET.search(name.upper())}
 

@@ -11,6 +11,7 @@ from grpc import aio
 from services.common.idempotency import request_key
 from services.common.resource_names import ProjectName, TrainingJobName
 from services.trainer.convert import (
+    checkpoint_to_proto,
     draft_from_proto,
     event_to_proto,
     job_to_proto,
@@ -84,6 +85,32 @@ class TrainingJobServicer(training_job_pb2_grpc.TrainingJobServiceServicer):
         key = request_key(name.project, request)
         return await self._jobs.cancel(name, Once(key, training_job_pb2.CancelTrainingJobResponse, _cancelled))
 
+    async def PauseTrainingJob(
+        self, request: training_job_pb2.PauseTrainingJobRequest, context: Context
+    ) -> training_job_pb2.PauseTrainingJobResponse:
+        """Ask for a job to let go of its worker."""
+        name = TrainingJobName.parse(request.name)
+        key = request_key(name.project, request)
+        return await self._jobs.pause(name, Once(key, training_job_pb2.PauseTrainingJobResponse, _paused))
+
+    async def ResumeTrainingJob(
+        self, request: training_job_pb2.ResumeTrainingJobRequest, context: Context
+    ) -> training_job_pb2.ResumeTrainingJobResponse:
+        """Let a paused job go on."""
+        name = TrainingJobName.parse(request.name)
+        key = request_key(name.project, request)
+        return await self._jobs.resume(name, Once(key, training_job_pb2.ResumeTrainingJobResponse, _resumed))
+
+    async def ListTrainingJobCheckpoints(
+        self, request: training_job_pb2.ListTrainingJobCheckpointsRequest, context: Context
+    ) -> training_job_pb2.ListTrainingJobCheckpointsResponse:
+        """List a job's checkpoints."""
+        name = TrainingJobName.parse(request.parent, "parent")
+        found, token = await self._jobs.checkpoints(name, request.page_size, request.page_token)
+        return training_job_pb2.ListTrainingJobCheckpointsResponse(
+            checkpoints=[checkpoint_to_proto(name, checkpoint) for checkpoint in found], next_page_token=token
+        )
+
     async def ListTrainingJobEvents(
         self, request: training_job_pb2.ListTrainingJobEventsRequest, context: Context
     ) -> training_job_pb2.ListTrainingJobEventsResponse:
@@ -108,3 +135,11 @@ def _created(job: TrainingJob) -> training_job_pb2.CreateTrainingJobResponse:
 
 def _cancelled(job: TrainingJob) -> training_job_pb2.CancelTrainingJobResponse:
     return training_job_pb2.CancelTrainingJobResponse(training_job=job_to_proto(job))
+
+
+def _paused(job: TrainingJob) -> training_job_pb2.PauseTrainingJobResponse:
+    return training_job_pb2.PauseTrainingJobResponse(training_job=job_to_proto(job))
+
+
+def _resumed(job: TrainingJob) -> training_job_pb2.ResumeTrainingJobResponse:
+    return training_job_pb2.ResumeTrainingJobResponse(training_job=job_to_proto(job))

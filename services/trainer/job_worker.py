@@ -23,13 +23,16 @@ from services.trainer.wakeups import Wakeups
 FAREWELL_SECONDS: Final = 5.0
 """How long a worker that was told to end tries to write what became of its job."""
 
+LONGEST_SILENCE_SECONDS: Final = 1.0
+"""A worker looks so often whether its job is still wanted: who cancels one may count on two seconds, told or not."""
+
 Write = Callable[[], Awaitable[None]]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Interruption(enum.Enum):
-    """Why an attempt has to stop before its end."""
+    """Why an attempt has to stop at once."""
 
     CANCELLED = enum.auto()
     LOST = enum.auto()
@@ -45,6 +48,7 @@ class Worker:
         wakeups: told of new jobs and of cancellations.
         attempts: how a job is done.
         poll_seconds: how often to look without being told.
+        farewell_seconds: how long the training may take to leave a checkpoint when the worker ends.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Worker:
     wakeups: Wakeups
     attempts: Attempts
     poll_seconds: float
+    farewell_seconds: float
 
     async def run(self, stop: asyncio.Event) -> None:
         """Do jobs until asked to stop; the one at hand is given back then."""
@@ -78,21 +83,33 @@ class Worker:
             structlog.contextvars.bound_contextvars(training_job=str(claim.job.name), attempt=claim.job.attempt),
         ):
             log.info("job taken")
+            pause = asyncio.Event()
             async with (
                 beside(stop.wait()) as stopping,
-                beside(self._keep(claim)) as keeper,
-                beside(self.attempts.run(claim)) as attempt,
+                beside(self._keep(claim, pause)) as keeper,
+                beside(self.attempts.run(claim, pause)) as attempt,
             ):
                 await asyncio.wait({attempt, keeper, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done():
+                    pause.set()
+                    await asyncio.wait(
+                        {attempt, keeper}, timeout=self.farewell_seconds, return_when=asyncio.FIRST_COMPLETED
+                    )
                 if not attempt.done():
                     attempt.cancel()
                     await asyncio.wait({attempt})
-                async with beside(self._write(self._ending(claim, attempt, keeper))) as writing:
+                ending = self._ending(claim, attempt, keeper, stopping=stopping.done())
+                async with beside(self._write(ending)) as writing:
                     await asyncio.wait({writing, stopping}, return_when=asyncio.FIRST_COMPLETED)
                     await asyncio.wait({writing}, timeout=FAREWELL_SECONDS)
 
     def _ending(
-        self, claim: Claim, attempt: asyncio.Task[AdapterVersionName], keeper: asyncio.Task[Interruption]
+        self,
+        claim: Claim,
+        attempt: asyncio.Task[AdapterVersionName | None],
+        keeper: asyncio.Task[Interruption],
+        *,
+        stopping: bool,
     ) -> Write | None:
         """Return what to write at the end of an attempt; None where that is another worker's business now."""
         if attempt.cancelled():
@@ -105,10 +122,16 @@ class Worker:
             log.warning("lease lost")
             return None
         error = attempt.exception()
-        if error is None:
-            log.info("job succeeded", adapter_version=str(attempt.result()))
-            return partial(self.queue.succeed, claim.lease, attempt.result())
-        return partial(self.queue.fail, claim.lease, _told(error))
+        if error is not None:
+            told = _told(error)
+            write = self.queue.crash if _is_sudden(told) else self.queue.fail
+            return partial(write, claim.lease, told)
+        version = attempt.result()
+        if version is None:
+            log.info("job paused")
+            return partial(self.queue.give_back if stopping else self.queue.confirm_pause, claim.lease)
+        log.info("job succeeded", adapter_version=str(version))
+        return partial(self.queue.succeed, claim.lease, version)
 
     async def _write(self, write: Write | None) -> None:
         if write is None:
@@ -118,20 +141,28 @@ class Worker:
         except DomainError as error:
             log.warning("the job's end is not written", reason=error.reason, message=error.message)
 
-    async def _keep(self, claim: Claim) -> Interruption:
-        """Renew the lease until the attempt has to stop."""
-        interval = min(self.poll_seconds, self.queue.lease_seconds / 4)
+    async def _keep(self, claim: Claim, pause: asyncio.Event) -> Interruption:
+        """Renew the lease until the attempt has to stop; where it shall pause, say so and go on."""
+        interval = min(self.poll_seconds, self.queue.lease_seconds / 4, LONGEST_SILENCE_SECONDS)
         with self.wakeups.subscribe(str(claim.job.name)) as news:
             while True:
                 try:
-                    if await self.queue.heartbeat(claim.lease) is JobState.CANCELLING:
-                        return Interruption.CANCELLED
+                    match await self.queue.heartbeat(claim.lease):
+                        case JobState.CANCELLING:
+                            return Interruption.CANCELLED
+                        case JobState.PAUSING:
+                            pause.set()
                 except DomainError as error:
                     if error.reason is Reason.LEASE_LOST:
                         return Interruption.LOST
                     # The job goes on: its lease cannot run out before Postgres is back.
                     log.warning("cannot renew the lease", reason=error.reason)
                 await news.wait(interval)
+
+
+def _is_sudden(error: JobError) -> bool:
+    """Whether the training was killed, which another attempt may be spared."""
+    return error.reason is Reason.TRAINING_CRASHED and "signal" in error.metadata
 
 
 def _told(error: BaseException) -> JobError:

@@ -14,7 +14,7 @@ from services.common.resource_names import ProjectName, TrainingJobName
 from services.common.training_report import TrainingReport
 from services.trainer import rules
 from services.trainer.admission import AdmittedJob, JobDraft, admit, check_sequence_length
-from services.trainer.model import JobEvent, TrainingJob
+from services.trainer.model import JobCheckpoint, JobEvent, TrainingJob
 from services.trainer.once import M, Once
 from services.trainer.pages import next_token, read_position
 from services.trainer.recipe.plan import from_counts, refusal
@@ -68,6 +68,8 @@ class Jobs:
             hyperparameters=admitted.hyperparameters,
             labels=admitted.labels,
             force=draft.force,
+            validation_fraction=admitted.validation_fraction,
+            priority=admitted.priority,
             traceparent=_current_traceparent(),
         )
 
@@ -123,6 +125,38 @@ class Jobs:
         """
         async with self.store.transaction() as transaction:
             return await once.answer(transaction.requests, lambda: transaction.jobs.change(name, rules.cancel))
+
+    async def pause(self, name: TrainingJobName, once: Once[TrainingJob, M]) -> M:
+        """Ask for a job to let go of its worker; one that is paused or about to be stays as it is.
+
+        Raises:
+            DomainError: TRAINING_JOB_NOT_FOUND; TRAINING_JOB_WRONG_STATE; REQUEST_ID_REUSED.
+        """
+        async with self.store.transaction() as transaction:
+            return await once.answer(transaction.requests, lambda: transaction.jobs.change(name, rules.pause))
+
+    async def resume(self, name: TrainingJobName, once: Once[TrainingJob, M]) -> M:
+        """Let a paused job go on; one that waits or runs stays as it is.
+
+        Raises:
+            DomainError: TRAINING_JOB_NOT_FOUND; TRAINING_JOB_WRONG_STATE; REQUEST_ID_REUSED.
+        """
+        async with self.store.transaction() as transaction:
+            return await once.answer(transaction.requests, lambda: transaction.jobs.change(name, rules.resume))
+
+    async def checkpoints(
+        self, name: TrainingJobName, page_size: int, page_token: str
+    ) -> tuple[Sequence[JobCheckpoint], str]:
+        """Return some of the checkpoints that a job has kept, newest first, and the token of the next page.
+
+        Raises:
+            DomainError: TRAINING_JOB_NOT_FOUND; INVALID_ARGUMENT.
+        """
+        limit, scope = page_limit(page_size), f"checkpoints of {name}"
+        before = read_position(page_token, scope)
+        await self.store.jobs.get(name)
+        found = await self.store.jobs.checkpoints(name, before=before, limit=limit + 1)
+        return found[:limit], next_token([checkpoint.number for checkpoint in found], limit, scope)
 
     async def events(
         self, name: TrainingJobName, page_size: int, page_token: str, *, descending: bool

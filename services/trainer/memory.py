@@ -1,14 +1,27 @@
 """Data sets and jobs in the memory of one process, for tests of what is built on them."""
 
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 from services.common.idempotency import MemoryRequestLog
 from services.common.resource_names import DatasetName, TrainingJobName
-from services.trainer.model import Dataset, JobEvent, JobState, StateChange, TrainingJob
+from services.trainer.model import (
+    HELD,
+    KEPT_CHECKPOINTS,
+    CheckpointKept,
+    Dataset,
+    JobCheckpoint,
+    JobEvent,
+    JobState,
+    StateChange,
+    StepMetrics,
+    Told,
+    TrainingJob,
+)
 from services.trainer.rules import Change, Rule
 from services.trainer.store import Step, Transaction, dataset_in_use, dataset_not_found, job_exists, job_not_found
 from services.trainer.wakeups import Wakeups
@@ -98,6 +111,7 @@ class MemoryJobStore:
         self._events: dict[TrainingJobName, list[JobEvent]] = {}
         self._leases: dict[TrainingJobName, datetime] = {}
         self._manifests: dict[TrainingJobName, bytes] = {}
+        self._checkpoints: dict[TrainingJobName, list[tuple[int, JobCheckpoint]]] = {}
 
     def unfinished_user_of(self, dataset: DatasetName) -> TrainingJobName | None:
         """Return a job that has not ended and needs the data set."""
@@ -129,10 +143,15 @@ class MemoryJobStore:
         """See ``JobStore``."""
         return self._apply(await self.get(name), rule)
 
-    async def change_oldest_queued(self, rule: Rule) -> TrainingJob | None:
+    async def change_next_queued(self, rule: Rule, *, project_limit: int | None = None) -> TrainingJob | None:
         """See ``JobStore``."""
-        queued = [job for job in self._jobs.values() if job.state is JobState.QUEUED]
-        return self._apply(min(queued, key=lambda job: job.position), rule) if queued else None
+        held = Counter(job.name.project for job in self._jobs.values() if job.state in HELD)
+        queued = [
+            job
+            for job in self._jobs.values()
+            if job.state is JobState.QUEUED and (project_limit is None or held[job.name.project] < project_limit)
+        ]
+        return self._apply(min(queued, key=lambda job: (-job.priority, job.position)), rule) if queued else None
 
     async def change_expired(self, rule: Rule, *, grace_seconds: float) -> TrainingJob | None:  # noqa: ARG002 - memory is never down
         """See ``JobStore``."""
@@ -148,6 +167,35 @@ class MemoryJobStore:
         if descending:
             return [event for event in reversed(events) if after == 0 or event.sequence < after][:limit]
         return [event for event in events if event.sequence > after][:limit]
+
+    async def told(self, name: TrainingJobName, *, after_step: int) -> Told:
+        """See ``JobStore``."""
+        bodies = (event.body for event in self._events.get(name, []))
+        return Told.of(body for body in bodies if not isinstance(body, StepMetrics) or body.step > after_step)
+
+    async def checkpoints(self, name: TrainingJobName, *, before: int | None, limit: int) -> Sequence[JobCheckpoint]:
+        """See ``JobStore``."""
+        newest = [checkpoint for _, checkpoint in reversed(self._checkpoints.get(name, []))]
+        return [c for c in newest if c.keep_time and (before is None or c.number < before)][:limit]
+
+    async def discardable(self, limit: int) -> Sequence[tuple[str, JobCheckpoint]]:
+        """See ``JobStore``."""
+        found = []
+        for name, written in self._checkpoints.items():
+            job, newer = self._jobs[name], 0
+            for epoch, checkpoint in reversed(written):
+                unfinished = checkpoint.keep_time is None and epoch < job.epoch
+                if checkpoint.stored and (job.state.final or unfinished or newer >= KEPT_CHECKPOINTS):
+                    found.append((name.project, checkpoint))
+                newer += bool(checkpoint.stored and checkpoint.keep_time)
+        return sorted(found, key=lambda pair: pair[1].number)[:limit]
+
+    async def discarded(self, number: int) -> None:
+        """See ``JobStore``."""
+        for written in self._checkpoints.values():
+            for place, (epoch, checkpoint) in enumerate(written):
+                if checkpoint.number == number:
+                    written[place] = (epoch, replace(checkpoint, stored=False))
 
     async def manifest(self, name: TrainingJobName) -> bytes | None:
         """See ``JobStore``."""
@@ -174,6 +222,7 @@ class MemoryJobStore:
         self._jobs[name] = written
         if change.manifest is not None:
             self._manifests[name] = change.manifest
+        self._write_checkpoints(job, change, now)
         if written.worker is None:
             self._leases.pop(name, None)
         elif change.lease_seconds is not None:
@@ -181,3 +230,16 @@ class MemoryJobStore:
         if change.events:
             self._memory.wakeups.wake(str(name))
         return written
+
+    def _write_checkpoints(self, job: TrainingJob, change: Change, now: datetime) -> None:
+        written, draft = self._checkpoints.setdefault(job.name, []), change.draft
+        if draft is not None and all(checkpoint.sha256 != draft.sha256 for _, checkpoint in written):
+            number = next(self._memory.positions)
+            announced = JobCheckpoint(
+                **asdict(draft) | {"metrics": draft.metrics}, number=number, keep_time=None, stored=True
+            )
+            written.append((job.epoch, announced))
+        kept = {event.sha256 for event in change.events if isinstance(event, CheckpointKept)}
+        for place, (epoch, checkpoint) in enumerate(written):
+            if checkpoint.sha256 in kept:
+                written[place] = (epoch, replace(checkpoint, keep_time=now))

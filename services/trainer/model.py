@@ -1,7 +1,7 @@
 """What the trainer keeps: data sets and training jobs, as the use cases and stores see them."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -22,6 +22,8 @@ class JobState(enum.StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     CANCELLING = "cancelling"
+    PAUSING = "pausing"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -34,9 +36,16 @@ class JobState(enum.StrEnum):
 
 TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = MappingProxyType(
     {
-        JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
+        JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED}),
         # Back to QUEUED when the worker is lost or gives the job back.
-        JobState.RUNNING: frozenset({JobState.QUEUED, JobState.CANCELLING, JobState.SUCCEEDED, JobState.FAILED}),
+        JobState.RUNNING: frozenset(
+            {JobState.QUEUED, JobState.PAUSING, JobState.CANCELLING, JobState.SUCCEEDED, JobState.FAILED}
+        ),
+        # It may be done, or have failed, before the worker hears of the pause; it may be resumed before it has paused.
+        JobState.PAUSING: frozenset(
+            {JobState.PAUSED, JobState.RUNNING, JobState.CANCELLING, JobState.SUCCEEDED, JobState.FAILED}
+        ),
+        JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
         # It may be done, or have failed, before the worker hears of the cancellation.
         JobState.CANCELLING: frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED}),
         JobState.SUCCEEDED: frozenset(),
@@ -45,6 +54,12 @@ TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = MappingProxyType(
     }
 )
 """Which states may follow which."""
+
+HELD: Final = frozenset({JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING})
+"""States in which a worker has the job."""
+
+KEPT_CHECKPOINTS: Final = 2
+"""How many of a job's checkpoints stay in the artifact store: the last one, and one for when that is damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +124,7 @@ class StepMetrics:
     epoch: float
     trained_tokens: int
     validation_loss: float | None = None
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +143,22 @@ class JobMessage:
     text: str
 
 
-EventBody = StateChange | StepMetrics | JobMessage | Finding
+@dataclass(frozen=True, slots=True)
+class CheckpointKept:
+    """A checkpoint is in the artifact store.
+
+    Attributes:
+        step: optimizer steps done in it.
+        size: bytes.
+        sha256: of its bytes; not shown to callers.
+    """
+
+    step: int
+    size: int
+    sha256: str
+
+
+EventBody = StateChange | StepMetrics | JobMessage | CheckpointKept | Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +191,19 @@ class TrainingJob:
         base_fingerprint_id: what that was when the job was created.
         dataset: rows to learn.
         validation_dataset: rows to measure on, or None.
+        validation_fraction: share of the data set's different rows to measure on; None leaves it to the recipe.
         adapter: what gets the new version.
         hyperparameters: as asked for; complete once training has started.
         labels: the caller's own pairs.
         force: train though the plan is hopeless.
         plan: what it was reckoned to be; None before a worker has reckoned it.
+        priority: of jobs that wait, those with a higher one come first.
         state: where it is in its life.
         progress: how far it is.
         adapter_version: what it made, once SUCCEEDED.
         error: why it failed, once FAILED.
         attempt: how many times a worker took it.
-        losses: how many of these workers were lost.
+        losses: how many workers, or training processes, were lost since the last checkpoint.
         epoch: of the lease; rises whenever the job changes hands, so that an earlier holder's writes can be refused.
         worker: who holds it; None while nobody does.
         batch: number of the last batch of events the present holder wrote, so that none is written twice.
@@ -193,6 +226,8 @@ class TrainingJob:
     labels: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
     plan: Plan | None = None
+    validation_fraction: float | None = None
+    priority: int = 0
     state: JobState = JobState.QUEUED
     progress: Progress = field(default_factory=Progress)
     adapter_version: AdapterVersionName | None = None
@@ -243,6 +278,62 @@ class Batch:
     plan: Plan | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointDraft:
+    """A checkpoint that is about to be uploaded.
+
+    Attributes:
+        step: optimizer steps done in it.
+        sha256: of its bytes; names them in the artifact store.
+        size: bytes.
+        metrics: of its last step.
+    """
+
+    step: int
+    sha256: str
+    size: int
+    metrics: StepMetrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCheckpoint(CheckpointDraft):
+    """A checkpoint that was kept.
+
+    Attributes:
+        number: order within the trainer.
+        keep_time: when it was kept; None where its upload was not known to be complete.
+        stored: whether its bytes are in the artifact store.
+    """
+
+    number: int
+    keep_time: datetime | None
+    stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What earlier attempts at a job have told already.
+
+    Attributes:
+        steps: by number, only those after some step.
+        messages: all of them.
+    """
+
+    steps: Mapping[int, StepMetrics]
+    messages: frozenset[JobMessage]
+
+    @classmethod
+    def of(cls, bodies: Iterable[EventBody]) -> "Told":
+        """Gather what events tell."""
+        steps, messages = dict[int, StepMetrics](), set[JobMessage]()
+        for body in bodies:
+            if isinstance(body, StepMetrics):
+                steps[body.step] = body
+            elif isinstance(body, JobMessage):
+                messages.add(body)
+        return cls(steps, frozenset(messages))
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A job that a worker has just taken, with all that it needs from the database.
@@ -253,6 +344,7 @@ class Claim:
         dataset: the rows to learn.
         validation_dataset: the rows to measure on, or None.
         manifest: what an earlier attempt was about to publish, or None.
+        checkpoints: what to go on from, the newest first.
     """
 
     job: TrainingJob
@@ -260,3 +352,4 @@ class Claim:
     dataset: Dataset
     validation_dataset: Dataset | None
     manifest: bytes | None
+    checkpoints: tuple[JobCheckpoint, ...] = ()

@@ -101,6 +101,7 @@ class Planner:
             validation_path=await self._fetch(validation, directory / "validation") if validation else None,
             validation_format=validation.format if validation else None,
             output_directory=directory / "output",
+            validation_fraction=job.validation_fraction,
             hyperparameters=job.hyperparameters,
             threads=self.threads,
             plan_only=True,

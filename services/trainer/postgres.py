@@ -9,10 +9,24 @@ from psycopg.sql import SQL
 from services.common.db import Connection, Database, load_queries
 from services.common.idempotency import PostgresRequestLog
 from services.common.resource_names import DatasetName, TrainingJobName
-from services.trainer.model import Dataset, EventBody, JobEvent, JobState, StateChange, TrainingJob
+from services.trainer.model import (
+    KEPT_CHECKPOINTS,
+    CheckpointKept,
+    Dataset,
+    EventBody,
+    JobCheckpoint,
+    JobEvent,
+    JobState,
+    StateChange,
+    Told,
+    TrainingJob,
+)
 from services.trainer.rows import (
+    body_from_row,
+    checkpoint_from_row,
     dataset_from_row,
     dataset_to_row,
+    draft_to_row,
     event_from_row,
     event_to_row,
     job_from_row,
@@ -159,9 +173,15 @@ class PostgresJobStore:
             job = job_from_row(await self._one(connection, "lock_job", name))
             return await self._apply(connection, job, rule)
 
-    async def change_oldest_queued(self, rule: Rule) -> TrainingJob | None:
+    async def change_next_queued(self, rule: Rule, *, project_limit: int | None = None) -> TrainingJob | None:
         """See ``JobStore``."""
-        return await self._change_one("lock_oldest_queued", {}, rule)
+        parameters = {"project_limit": project_limit}
+        if project_limit is None:
+            return await self._change_one("lock_next_queued", parameters, rule)
+        async with self._begin() as connection:
+            # A statement of its own, so that the next one sees what the one before in the queue has done.
+            await connection.execute(self._sql["lock_claims"])
+            return await self._change_locked(connection, "lock_next_queued", parameters, rule)
 
     async def change_expired(self, rule: Rule, *, grace_seconds: float) -> TrainingJob | None:
         """See ``JobStore``."""
@@ -176,6 +196,31 @@ class PostgresJobStore:
             cursor = await connection.execute(self._sql[query], {**_key(name), "after": after, "limit": limit})
             return [event_from_row(row) for row in await cursor.fetchall()]
 
+    async def told(self, name: TrainingJobName, *, after_step: int) -> Told:
+        """See ``JobStore``."""
+        async with self._begin() as connection:
+            cursor = await connection.execute(self._sql["list_told"], {**_key(name), "after_step": after_step})
+            return Told.of(map(body_from_row, await cursor.fetchall()))
+
+    async def checkpoints(self, name: TrainingJobName, *, before: int | None, limit: int) -> Sequence[JobCheckpoint]:
+        """See ``JobStore``."""
+        async with self._begin() as connection:
+            query = {**_key(name), "before": before, "limit": limit}
+            cursor = await connection.execute(self._sql["list_checkpoints"], query)
+            return [checkpoint_from_row(row) for row in await cursor.fetchall()]
+
+    async def discardable(self, limit: int) -> Sequence[tuple[str, JobCheckpoint]]:
+        """See ``JobStore``."""
+        async with self._begin() as connection:
+            query = {"limit": limit, "kept": KEPT_CHECKPOINTS}
+            cursor = await connection.execute(self._sql["list_discardable_checkpoints"], query)
+            return [(row["project"], checkpoint_from_row(row)) for row in await cursor.fetchall()]
+
+    async def discarded(self, number: int) -> None:
+        """See ``JobStore``."""
+        async with self._begin() as connection:
+            await connection.execute(self._sql["discard_checkpoint"], {"number": number})
+
     async def manifest(self, name: TrainingJobName) -> bytes | None:
         """See ``JobStore``."""
         async with self._begin() as connection:
@@ -184,9 +229,14 @@ class PostgresJobStore:
 
     async def _change_one(self, query: str, parameters: Mapping[str, Any], rule: Rule) -> TrainingJob | None:
         async with self._begin() as connection:
-            cursor = await connection.execute(self._sql[query], parameters)
-            row = await cursor.fetchone()
-            return None if row is None else await self._apply(connection, job_from_row(row), rule)
+            return await self._change_locked(connection, query, parameters, rule)
+
+    async def _change_locked(
+        self, connection: Connection, query: str, parameters: Mapping[str, Any], rule: Rule
+    ) -> TrainingJob | None:
+        cursor = await connection.execute(self._sql[query], parameters)
+        row = await cursor.fetchone()
+        return None if row is None else await self._apply(connection, job_from_row(row), rule)
 
     async def _apply(self, connection: Connection, job: TrainingJob, rule: Rule) -> TrainingJob:
         change = rule(job)
@@ -198,6 +248,8 @@ class PostgresJobStore:
         if change.manifest is not None:
             kept = {"position": job.position, "manifest": change.manifest}
             await connection.execute(self._sql["save_manifest"], kept)
+        if change.draft is not None:
+            await connection.execute(self._sql["announce_checkpoint"], draft_to_row(job, change.draft))
         parameters = {
             **job_to_row(change.job),
             "position": job.position,
@@ -213,6 +265,10 @@ class PostgresJobStore:
         kinds, bodies = zip(*map(event_to_row, events), strict=True)
         rows = {"position": job.position, "after": job.last_sequence, "kinds": list(kinds), "bodies": list(bodies)}
         await connection.execute(self._sql["add_events"], rows)
+        for event in events:
+            if isinstance(event, CheckpointKept):
+                kept = {"position": job.position, "sha256": event.sha256}
+                await connection.execute(self._sql["keep_checkpoint"], kept)
         for channel in channels_to_notify(events):
             await connection.execute(self._sql["notify"], {"channel": channel, "payload": str(job.name)})
 
@@ -227,7 +283,7 @@ class PostgresJobStore:
 def channels_to_notify(events: Sequence[EventBody]) -> Sequence[str]:
     """Return the channels on which these events are news."""
     states = {event.state for event in events if isinstance(event, StateChange)}
-    if states & {JobState.QUEUED, JobState.CANCELLING}:
+    if states & {JobState.QUEUED, JobState.CANCELLING, JobState.PAUSING}:
         return (EVENTS_CHANNEL, WORK_CHANNEL)
     return (EVENTS_CHANNEL,)
 

@@ -1,6 +1,5 @@
 """From files and a manifest to a READY version: artifact store first, then the registry. Every step may be repeated."""
 
-import asyncio
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, ProjectName
 from services.trainer.retry import Persistence, Tell, through_outages
+from services.trainer.threads import in_daemon_thread
 from tenon.registry.v1 import adapter_pb2, adapter_pb2_grpc
 
 LATEST: Final = "latest"
@@ -84,11 +84,12 @@ class Publisher:
         return version
 
     async def _put(self, project: str, path: Path) -> None:
-        await asyncio.to_thread(self.artifacts.put_file, project, path)
+        # Not a thread of the pool: a store that hangs would take one after another of them.
+        await in_daemon_thread(partial(self.artifacts.put_file, project, path))
 
     async def _has(self, project: str, digest: str) -> bool:
         try:
-            await asyncio.to_thread(self.artifacts.stat, project, digest)
+            await in_daemon_thread(partial(self.artifacts.stat, project, digest))
         except DomainError as error:
             if error.reason is not Reason.ARTIFACT_NOT_FOUND:
                 raise

@@ -23,7 +23,7 @@ SELECT * FROM trainer.datasets WHERE project = %(project)s AND dataset = %(datas
 -- name: find_user_of_dataset
 SELECT job FROM trainer.jobs
 WHERE project = %(project)s
-  AND state IN ('queued', 'running', 'cancelling')
+  AND state NOT IN ('succeeded', 'failed', 'cancelled')
   AND (dataset = %(dataset)s OR validation_dataset = %(dataset)s)
 LIMIT 1
 
@@ -39,11 +39,11 @@ SELECT 1 FROM trainer.datasets WHERE project = %(project)s AND dataset = %(datas
 
 -- name: create_job
 INSERT INTO trainer.jobs (
-  project, job, base_model, base_fingerprint_id, dataset, validation_dataset, adapter, hyperparameters, labels, force, state,
-  progress, attempt, losses, epoch, batch, revision, last_sequence, traceparent)
+  project, job, base_model, base_fingerprint_id, dataset, validation_dataset, adapter, hyperparameters, labels, force,
+  priority, state, progress, attempt, losses, epoch, batch, revision, last_sequence, traceparent)
 VALUES (
   %(project)s, %(job)s, %(base_model)s, %(base_fingerprint_id)s, %(dataset)s, %(validation_dataset)s, %(adapter)s,
-  %(hyperparameters)s, %(labels)s, %(force)s, %(state)s, %(progress)s, %(attempt)s, %(losses)s, %(epoch)s, %(batch)s,
+  %(hyperparameters)s, %(labels)s, %(force)s, %(priority)s, %(state)s, %(progress)s, %(attempt)s, %(losses)s, %(epoch)s, %(batch)s,
   %(revision)s, %(last_sequence)s, %(traceparent)s)
 ON CONFLICT ON CONSTRAINT jobs_name DO NOTHING
 RETURNING *
@@ -60,14 +60,26 @@ LIMIT %(limit)s
 -- name: lock_job
 SELECT * FROM trainer.jobs WHERE project = %(project)s AND job = %(job)s FOR UPDATE
 
--- name: lock_oldest_queued
--- A job that was given back keeps its place. Rows that another worker is just taking are passed over.
-SELECT * FROM trainer.jobs WHERE state = 'queued' ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED
+-- name: lock_claims
+-- Held while a job is taken where projects have a limit: two workers must not both take a project's last place.
+SELECT pg_advisory_xact_lock(hashtextextended('tenon.trainer.claims', 0))
+
+-- name: lock_next_queued
+-- A job that was given back keeps its place. Rows that another worker is just taking are passed over, and so are those of
+-- projects that have as many running jobs as they may.
+SELECT * FROM trainer.jobs AS waiting
+WHERE state = 'queued'
+  AND (%(project_limit)s::bigint IS NULL OR %(project_limit)s > (
+    SELECT count(*) FROM trainer.jobs AS held
+    WHERE held.project = waiting.project AND held.state IN ('running', 'cancelling', 'pausing')))
+ORDER BY priority DESC, position
+LIMIT 1
+FOR UPDATE SKIP LOCKED
 
 -- name: lock_expired
 -- While Postgres was down nobody could renew a lease, so none counts as run out until it has been up for a while.
 SELECT * FROM trainer.jobs
-WHERE state IN ('running', 'cancelling')
+WHERE state IN ('running', 'cancelling', 'pausing')
   AND lease_expires < now()
   AND pg_postmaster_start_time() + make_interval(secs => %(grace_seconds)s) < now()
 ORDER BY position
@@ -113,6 +125,49 @@ WHERE project = %(project)s AND job = %(job)s
 INSERT INTO trainer.job_events (job_position, sequence, kind, body)
 SELECT %(position)s, %(after)s + place, kind, body
 FROM unnest(%(kinds)s::text[], %(bodies)s::jsonb[]) WITH ORDINALITY AS event (kind, body, place)
+
+-- name: announce_checkpoint
+INSERT INTO trainer.job_checkpoints (job_position, epoch, step, sha256, size, metrics)
+VALUES (%(position)s, %(epoch)s, %(step)s, %(sha256)s, %(size)s, %(metrics)s)
+ON CONFLICT ON CONSTRAINT job_checkpoints_content DO NOTHING
+
+-- name: keep_checkpoint
+UPDATE trainer.job_checkpoints SET keep_time = now() WHERE job_position = %(position)s AND sha256 = %(sha256)s
+
+-- name: list_checkpoints
+SELECT * FROM trainer.job_checkpoints
+WHERE job_position = (SELECT position FROM trainer.jobs WHERE project = %(project)s AND job = %(job)s)
+  AND keep_time IS NOT NULL
+  AND (%(before)s::bigint IS NULL OR number < %(before)s)
+ORDER BY number DESC
+LIMIT %(limit)s
+
+-- name: list_discardable_checkpoints
+-- Those that no attempt can need: of a job that has ended, older than the last few, or never completed by a worker that no
+-- longer has the job.
+SELECT checkpoint.*, project
+FROM trainer.job_checkpoints AS checkpoint JOIN trainer.jobs AS job ON job.position = job_position
+WHERE discard_time IS NULL
+  AND (
+    state IN ('succeeded', 'failed', 'cancelled')
+    OR (keep_time IS NULL AND checkpoint.epoch < job.epoch)
+    OR %(kept)s <= (
+      SELECT count(*) FROM trainer.job_checkpoints AS newer
+      WHERE newer.job_position = checkpoint.job_position
+        AND newer.number > checkpoint.number
+        AND newer.keep_time IS NOT NULL
+        AND newer.discard_time IS NULL))
+ORDER BY number
+LIMIT %(limit)s
+
+-- name: discard_checkpoint
+UPDATE trainer.job_checkpoints SET discard_time = coalesce(discard_time, now()) WHERE number = %(number)s
+
+-- name: list_told
+SELECT kind, body
+FROM trainer.job_events
+WHERE job_position = (SELECT position FROM trainer.jobs WHERE project = %(project)s AND job = %(job)s)
+  AND (kind = 'message' OR (kind = 'metrics' AND (body ->> 'step')::bigint > %(after_step)s))
 
 -- name: list_events
 SELECT sequence, time, kind, body

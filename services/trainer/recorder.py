@@ -2,11 +2,21 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 from services.common.errors import DomainError
-from services.trainer.model import Batch, EventBody, Hyperparameters, JobMessage, Lease, Progress, StepMetrics
+from services.trainer.model import (
+    Batch,
+    CheckpointKept,
+    EventBody,
+    Hyperparameters,
+    JobMessage,
+    Lease,
+    Progress,
+    StepMetrics,
+)
 from services.trainer.queue import JobQueue
 from services.trainer.recipe.protocol import Finding, Level, Plan
 from services.trainer.retry import through_outages
@@ -35,6 +45,7 @@ class Recorder:
         self._room = asyncio.Event()
         self._failure: DomainError | None = None
         self._flushing: asyncio.Task[None] | None = None
+        self._one_by_one = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Begin to write."""
@@ -51,8 +62,7 @@ class Recorder:
             with suppress(asyncio.CancelledError):
                 await self._flushing
         if kind is None or issubclass(kind, Exception):
-            self._check()
-            await self._flush()
+            await self.flush()
 
     async def step(self, metrics: StepMetrics) -> None:
         """Tell of an optimizer step.
@@ -71,6 +81,19 @@ class Recorder:
     async def say(self, level: Level, text: str) -> None:
         """Tell people something."""
         await self._add(JobMessage(level, text))
+
+    async def checkpoint(self, kept: CheckpointKept) -> None:
+        """Tell of a checkpoint that is in the artifact store. It is written after every step told before."""
+        await self._add(kept)
+
+    async def flush(self) -> None:
+        """Write what is told so far, and return once it is written.
+
+        Raises:
+            DomainError: LEASE_LOST.
+        """
+        self._check()
+        await self._flush()
 
     def choose(self, hyperparameters: Hyperparameters) -> None:
         """Show every choice made."""
@@ -109,10 +132,12 @@ class Recorder:
             self._room.set()
 
     async def _flush(self) -> None:
-        while batch := self._batch or self._next_batch():
-            self._batch = batch
-            await through_outages(lambda: self._queue.append(self._lease, batch))
-            self._batch = None
+        # A batch that overtook another would have that one taken for written.
+        async with self._one_by_one:
+            while batch := self._batch or self._next_batch():
+                self._batch = batch
+                await through_outages(partial(self._queue.append, self._lease, batch))
+                self._batch = None
 
     def _next_batch(self) -> Batch | None:
         if not self._events and self._progress is None and self._hyperparameters is None and self._plan is None:

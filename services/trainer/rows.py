@@ -10,9 +10,12 @@ from services.common.errors import Reason
 from services.common.resource_names import AdapterName, AdapterVersionName, BaseModelName, DatasetName, TrainingJobName
 from services.trainer.datasets import DatasetFormat, Statistics
 from services.trainer.model import (
+    CheckpointDraft,
+    CheckpointKept,
     Dataset,
     EventBody,
     Hyperparameters,
+    JobCheckpoint,
     JobError,
     JobEvent,
     JobMessage,
@@ -68,6 +71,7 @@ def job_from_row(row: Row) -> TrainingJob:
         labels=row["labels"],
         force=row["force"],
         plan=plan_from_json(row["plan"]) if row["plan"] else None,
+        validation_fraction=row["hyperparameters"].get(_FRACTION),
         state=JobState(row["state"]),
         progress=Progress(**row["progress"]),
         adapter_version=AdapterVersionName(project, row["adapter"], version) if version else None,
@@ -76,8 +80,11 @@ def job_from_row(row: Row) -> TrainingJob:
     )
 
 
+# How to train, too, and so kept in the same document; jobs created before there was such a choice have none.
+_FRACTION = "validation_fraction"
+
 _PLAIN = (
-    "attempt", "losses", "epoch", "worker", "batch", "revision", "last_sequence", "position", "traceparent",
+    "priority", "attempt", "losses", "epoch", "worker", "batch", "revision", "last_sequence", "position", "traceparent",
     "create_time", "start_time", "end_time",
 )  # fmt: skip
 
@@ -92,7 +99,7 @@ def job_to_row(job: TrainingJob) -> dict[str, Any]:
         "dataset": job.dataset.dataset,
         "validation_dataset": job.validation_dataset.dataset if job.validation_dataset else None,
         "adapter": job.adapter.adapter,
-        "hyperparameters": Jsonb(asdict(job.hyperparameters)),
+        "hyperparameters": Jsonb(asdict(job.hyperparameters) | {_FRACTION: job.validation_fraction}),
         "labels": Jsonb(dict(job.labels)),
         "force": job.force,
         "plan": Jsonb(plan_to_json(job.plan)) if job.plan else None,
@@ -121,7 +128,39 @@ def event_to_row(body: EventBody) -> tuple[str, Jsonb]:
             kind = "message"
         case Finding():
             kind = "finding"
+        case CheckpointKept():
+            kind = "checkpoint"
     return kind, Jsonb(asdict(body))
+
+
+def checkpoint_from_row(row: Row) -> JobCheckpoint:
+    """Read a row of ``trainer.job_checkpoints``."""
+    return JobCheckpoint(
+        number=row["number"],
+        step=row["step"],
+        sha256=row["sha256"],
+        size=row["size"],
+        metrics=StepMetrics(**row["metrics"]),
+        keep_time=row["keep_time"],
+        stored=row["discard_time"] is None,
+    )
+
+
+def draft_to_row(job: TrainingJob, draft: CheckpointDraft) -> dict[str, Any]:
+    """Make the parameters of ``announce_checkpoint``."""
+    return {
+        "position": job.position,
+        "epoch": job.epoch,
+        "step": draft.step,
+        "sha256": draft.sha256,
+        "size": draft.size,
+        "metrics": Jsonb(asdict(draft.metrics)),
+    }
+
+
+def body_from_row(row: Row) -> EventBody:
+    """Read kind and body of an event's row."""
+    return _body(row["kind"], row["body"])
 
 
 def _body(kind: str, body: Mapping[str, Any]) -> EventBody:
@@ -132,13 +171,16 @@ def _body(kind: str, body: Mapping[str, Any]) -> EventBody:
             return StepMetrics(**body)
         case "finding":
             return Finding(**{**body, "severity": Severity(body["severity"])})
+        case "checkpoint":
+            return CheckpointKept(**body)
         case _:
             return JobMessage(Level(body["level"]), body["text"])
 
 
 def _hyperparameters(values: Mapping[str, Any]) -> Hyperparameters:
     schedule = Schedule(values["schedule"]) if values["schedule"] else None
-    return Hyperparameters(**{**values, "schedule": schedule, "target_modules": tuple(values["target_modules"])})
+    chosen = {key: value for key, value in values.items() if key != _FRACTION}
+    return Hyperparameters(**{**chosen, "schedule": schedule, "target_modules": tuple(values["target_modules"])})
 
 
 def _error(values: Mapping[str, Any] | None) -> JobError | None:

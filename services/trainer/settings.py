@@ -23,7 +23,15 @@ class QueueSettings(CommonSettings):
     job_lease_seconds: float = Field(
         30.0, ge=0.2, description="How long a worker may be silent before its job goes to another one."
     )
-    job_max_attempts: int = Field(3, ge=1, le=100, description="A job fails when so many workers were lost with it.")
+    job_max_attempts: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="A job fails when so many workers were lost with it and no checkpoint came in between.",
+    )
+    job_project_limit: int | None = Field(
+        None, ge=1, description="How many jobs of a project may run at once; unset: as many as there are workers."
+    )
 
 
 class TrainerSettings(
@@ -69,4 +77,13 @@ class WorkerSettings(
     worker_threads: int | None = Field(
         None, ge=1, description="CPU threads of a training process; unset: one for a very small base, else all cores."
     )
+    worker_pause_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="How long a job that pauses may take to the end of its step before the step is given up.",
+    )
+    checkpoint_seconds: float | None = Field(
+        60.0, gt=0, description="How often a running job is kept, so that it can go on from there if its worker dies."
+    )
+    checkpoint_steps: int | None = Field(None, ge=1, description="The same in optimizer steps; unset: by time alone.")
     ready_file: Path | None = Field(None, description="Written once the process works; for its supervisor.")

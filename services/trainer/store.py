@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from services.common.errors import DomainError, Reason
 from services.common.idempotency import RequestLog
 from services.common.resource_names import DatasetName, TrainingJobName
-from services.trainer.model import Dataset, JobEvent, TrainingJob
+from services.trainer.model import Dataset, JobCheckpoint, JobEvent, Told, TrainingJob
 from services.trainer.rules import Rule
 
 EVENTS_CHANNEL: Final = "trainer_events"
@@ -81,8 +81,12 @@ class JobStore(Protocol):
             DomainError: TRAINING_JOB_NOT_FOUND; whatever the rule raises, and nothing is changed then.
         """
 
-    async def change_oldest_queued(self, rule: Rule) -> TrainingJob | None:
-        """Apply a rule to the oldest QUEUED job that nobody else is changing; None if there is none."""
+    async def change_next_queued(self, rule: Rule, *, project_limit: int | None = None) -> TrainingJob | None:
+        """Apply a rule to the QUEUED job whose turn it is and that nobody else is changing; None if there is none.
+
+        The highest priority comes first, then the oldest. Jobs of projects in which ``project_limit`` jobs are held already
+        are passed over.
+        """
 
     async def change_expired(self, rule: Rule, *, grace_seconds: float) -> TrainingJob | None:
         """Apply a rule to a held job whose lease has run out by the store's clock; None if there is none.
@@ -97,6 +101,18 @@ class JobStore(Protocol):
 
         Descending, 0 stands for the end.
         """
+
+    async def told(self, name: TrainingJobName, *, after_step: int) -> Told:
+        """Return what a job's events tell of steps after one, and every message; nothing of an unknown job."""
+
+    async def checkpoints(self, name: TrainingJobName, *, before: int | None, limit: int) -> Sequence[JobCheckpoint]:
+        """Return the checkpoints that a job has kept and whose number is below ``before``, newest first."""
+
+    async def discardable(self, limit: int) -> Sequence[tuple[str, JobCheckpoint]]:
+        """Return checkpoints, each after its project, whose bytes may be in the artifact store and nobody can need."""
+
+    async def discarded(self, number: int) -> None:
+        """Write down that a checkpoint's bytes are gone."""
 
     async def manifest(self, name: TrainingJobName) -> bytes | None:
         """Return the manifest kept with a job, if there is one."""

@@ -19,7 +19,7 @@ from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
 from services.common.signing import SigningKey
 from services.common.telemetry import telemetry
-from services.trainer.attempt import Attempts
+from services.trainer.attempt import Attempts, CheckpointPolicy
 from services.trainer.background import beside
 from services.trainer.executor import LocalExecutor
 from services.trainer.job_directory import sweep
@@ -55,7 +55,13 @@ async def run(settings: WorkerSettings) -> None:
     ):
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
         store = PostgresStore(database)
-        queue = JobQueue(store.jobs, store.datasets, settings.job_lease_seconds, settings.job_max_attempts)
+        queue = JobQueue(
+            store.jobs,
+            store.datasets,
+            settings.job_lease_seconds,
+            settings.job_max_attempts,
+            settings.job_project_limit,
+        )
         worker = Worker(
             name=f"{socket.gethostname()}-{os.getpid()}",
             queue=queue,
@@ -71,8 +77,11 @@ async def run(settings: WorkerSettings) -> None:
                 base_roots=settings.base_roots,
                 flush_seconds=settings.worker_flush_seconds,
                 threads=settings.worker_threads,
+                checkpoints=CheckpointPolicy(seconds=settings.checkpoint_seconds, steps=settings.checkpoint_steps),
+                pause_seconds=settings.worker_pause_seconds,
             ),
             poll_seconds=settings.worker_poll_seconds,
+            farewell_seconds=settings.worker_stop_seconds / 3,
         )
         await asyncio.to_thread(sweep, settings.cache_dir / "jobs")
         async with (

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -64,6 +65,15 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         """Return where a database of this server is."""
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def kill(self) -> None:
+        """Kill it as a crash would; what it runs notices and ends by itself."""
+        if self._process is not None:
+            children = psutil.Process(self._process.pid).children(recursive=True)
+            self._process.kill()
+            self._process.wait(30)
+            psutil.wait_procs(children, timeout=30)
+            self._process = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""

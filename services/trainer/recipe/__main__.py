@@ -1,6 +1,7 @@
 """``python -m services.trainer.recipe TASK_FILE``: one training run, its events as JSON lines on standard output.
 
-Ends with 0 after Finished, or Planned where only the plan was asked for, and with 1 after Failed. A signal ends it at once: nothing here needs to be put away, the
+Ends with 0 after Finished or Paused, or Planned where only the plan was asked for, and with 1 after Failed. A signal ends it at
+once: nothing here needs to be put away, the
 worker owns the directories.
 """
 
@@ -8,10 +9,13 @@ import sys
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from services.common.errors import DomainError, Reason
+from services.trainer.full_disk import is_full_disk
 from services.trainer.recipe.events import Events
-from services.trainer.recipe.protocol import Failed, decode_task
+from services.trainer.recipe.keeper import PauseAsked
+from services.trainer.recipe.protocol import Failed, Paused, decode_task
 from services.trainer.recipe.run import reckon, run
 
 USAGE = "usage: python -m services.trainer.recipe TASK_FILE"
@@ -26,8 +30,16 @@ def main(arguments: list[str]) -> int:
     try:
         task = decode_task(Path(arguments[0]).read_bytes())
         (reckon if task.plan_only else run)(task, events)
+    except PauseAsked:
+        events.send(Paused())
     except DomainError as error:
         events.send(Failed(reason=error.reason, message=error.message, metadata=error.metadata))
+        return 1
+    except (OSError, SafetensorError) as error:
+        if not is_full_disk(error):
+            raise
+        text = "The disk of the worker is full. Make room below its cache directory, then create the job again."
+        events.send(Failed(reason=Reason.DATA_DIRECTORY_UNUSABLE, message=text))
         return 1
     except (MemoryError, torch.OutOfMemoryError):
         text = "The machine has too little memory for this base. Lower max_sequence_length, or use a smaller base."

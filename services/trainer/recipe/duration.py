@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from services.trainer.recipe.memory import ModelShape
+from services.trainer.recipe.footprint import ModelShape
 
 EFFICIENCY: Final = 0.55
 """Share of the matrix products' own speed that a step reaches; the rest is norms, activations and attention's scores."""

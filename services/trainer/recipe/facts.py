@@ -16,8 +16,8 @@ from services.trainer.recipe.batches import PieceLimits, batches, groups
 from services.trainer.recipe.compute import Compute
 from services.trainer.recipe.data import Data
 from services.trainer.recipe.duration import Speed
+from services.trainer.recipe.footprint import LargestPiece, ModelShape
 from services.trainer.recipe.labels import LabelledRow
-from services.trainer.recipe.memory import LargestPiece, ModelShape
 from services.trainer.recipe.plan import MachineFacts, RowFacts, TargetFacts, make_plan
 from services.trainer.recipe.protocol import Plan, RecipeHyperparameters, ResolvedHyperparameters
 from services.trainer.recipe.targets import Targets, last_part, linear_layers, output_layer

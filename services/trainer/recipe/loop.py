@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import torch
@@ -12,11 +13,14 @@ from torch.nn.utils import clip_grad_norm_
 
 from services.common.errors import DomainError, Reason
 from services.trainer.recipe.batches import MicroBatch, PieceLimits, batches, micro_batches
+from services.trainer.recipe.checkpoint import Position
 from services.trainer.recipe.defaults import total_steps
 from services.trainer.recipe.events import Events
 from services.trainer.recipe.gradient import accumulate, mean_loss
+from services.trainer.recipe.keeper import Keeper
 from services.trainer.recipe.labels import LabelledRow
 from services.trainer.recipe.loss import SupervisedLoss
+from services.trainer.recipe.memory import peak_resident_bytes
 from services.trainer.recipe.protocol import ResolvedHyperparameters, Step
 from services.trainer.recipe.schedule import rate_factor, warmup_steps
 from services.trainer.recipe.team import Team
@@ -51,12 +55,21 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """How a run went."""
+    """How a run went, from its very first step on.
+
+    Attributes:
+        steps: optimizer steps done.
+        final_loss: loss of the last step.
+        trained_tokens: supervised tokens seen.
+        validation_loss: loss on the validation rows after the last step, or None without such rows.
+        losses: of every step.
+    """
 
     steps: int
     final_loss: float
     trained_tokens: int
     validation_loss: float | None
+    losses: tuple[float, ...]
 
 
 def fit(
@@ -65,6 +78,7 @@ def fit(
     material: Material,
     plan: ResolvedHyperparameters,
     events: Events,
+    keeper: Keeper | None = None,
 ) -> Fitted:
     """Train: one optimizer step per batch, its loss the mean over the batch's labels however it is cut.
 
@@ -74,24 +88,28 @@ def fit(
         material: rows and how to cut them.
         plan: hyperparameters.
         events: gets a Step per optimizer step.
+        keeper: knows where to go on, and writes checkpoints.
 
     Raises:
         DomainError: TRAINING_DIVERGED; a loss, a gradient or what came of the last step is NaN or infinite.
+        PauseAsked: the run shall end here, and go on later.
     """
     steps = total_steps(len(material.rows), plan.epochs, plan.batch_size)
     optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
     validation = material.cut(material.validation)
     team = Team(material.limits.members, material.threads)
-    value, trained, seen, measured = math.nan, 0, 0, None
-    for step, rate, rows in _steps(material, plan, steps):
+    done = keeper.restore(parameters, optimizer) if keeper else Position()
+    for step, rate, rows in islice(_steps(material, plan, steps), done.step, None):
         began = time.perf_counter()
         pieces = material.cut(rows)
         _set_rate(optimizer, rate)
         value, norm = take_step(loss, pieces, parameters, optimizer, step, team)
         elapsed = time.perf_counter() - began
-        trained += sum(len(piece.targets) for piece in pieces)
-        seen += len(rows)
-        measured = mean_loss(loss, validation, team) if validation and _is_measured(step, steps) else None
+        done.step = step
+        done.rows += len(rows)
+        done.trained_tokens += sum(len(piece.targets) for piece in pieces)
+        done.losses.append(value)
+        done.validation_loss = mean_loss(loss, validation, team) if validation and _is_measured(step, steps) else None
         events.send(
             Step(
                 step=step,
@@ -100,15 +118,18 @@ def fit(
                 learning_rate=rate,
                 gradient_norm=norm,
                 tokens_per_second=sum(piece.tokens for piece in pieces) / elapsed,
-                epoch=seen / len(material.rows),
-                trained_tokens=trained,
-                validation_loss=measured,
+                epoch=done.rows / len(material.rows),
+                trained_tokens=done.trained_tokens,
+                validation_loss=done.validation_loss,
+                memory_bytes=peak_resident_bytes(),
             )
         )
+        if keeper and step < steps:
+            keeper.after_step(done, parameters, optimizer)
     # Of every other step, the next one's loss tells.
     if not all(parameter.isfinite().all() for parameter in parameters):
-        raise _diverged(steps, value, math.nan)
-    return Fitted(steps, value, trained, measured)
+        raise _diverged(steps, done.losses[-1], math.nan)
+    return Fitted(steps, done.losses[-1], done.trained_tokens, done.validation_loss, tuple(done.losses))
 
 
 def take_step(

@@ -13,7 +13,7 @@ from services.common.errors import DomainError, Reason, Violation
 from services.trainer.recipe import defaults
 from services.trainer.recipe.duration import Speed, reckon
 from services.trainer.recipe.findings import Case, find, most_serious_first, of_counts
-from services.trainer.recipe.memory import LargestPiece, ModelShape, estimate
+from services.trainer.recipe.footprint import LargestPiece, ModelShape, estimate
 from services.trainer.recipe.protocol import Finding, Plan, RecipeHyperparameters, ResolvedHyperparameters
 
 

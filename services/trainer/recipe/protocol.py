@@ -87,6 +87,33 @@ class ResolvedHyperparameters:
 
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointTask:
+    """How a run keeps what it has, and what it goes on from.
+
+    Attributes:
+        directory: where checkpoints go; it exists. Each is ``checkpoint_file``.
+        pause_file: once it is there, the run writes a checkpoint after the step at hand and ends with Paused.
+        writer: who writes them, so that no two writers' files are the same bytes.
+        every_steps: how many steps apart, or None.
+        every_seconds: how many seconds apart, or None.
+        resume_from: files of an earlier attempt, the best first.
+    """
+
+    directory: Path
+    pause_file: Path
+    writer: str
+    every_steps: int | None = None
+    every_seconds: float | None = None
+    resume_from: tuple[Path, ...] = ()
+
+
+def checkpoint_file(directory: Path, step: int) -> Path:
+    """The file of the checkpoint after a step."""
+    return directory / f"step-{step}.safetensors"
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeTask:
     """One run.
 
@@ -98,10 +125,13 @@ class RecipeTask:
         dataset_format: their format.
         validation_path: rows to measure on, or None.
         validation_format: their format, or None.
+        validation_fraction: share of the different rows that is measured on instead of learnt, 0 to 0.5; None leaves the
+            choice to the recipe. None beside a validation_path.
         output_directory: where the adapter goes; made by the recipe, must not exist or be empty.
         hyperparameters: as asked for.
         cache_dir: where content digests of bases are remembered, or None.
         threads: CPU threads to use, or None to let the recipe choose: one for a very small base, else all.
+        checkpoints: how the run keeps what it has, or None for a run that keeps nothing.
         force: train though the plan is hopeless.
         plan_only: reckon the plan from headers and rows, load no weights, train nothing.
     """
@@ -113,10 +143,12 @@ class RecipeTask:
     dataset_format: DatasetFormat
     validation_path: Path | None = None
     validation_format: DatasetFormat | None = None
+    validation_fraction: float | None = None
     output_directory: Path
     hyperparameters: RecipeHyperparameters = field(default_factory=RecipeHyperparameters)
     cache_dir: Path | None = None
     threads: int | None = None
+    checkpoints: CheckpointTask | None = None
     force: bool = False
     plan_only: bool = False
 
@@ -230,6 +262,7 @@ class Started:
         rows: rows that will be learnt.
         supervised_tokens: labels in one pass over them.
         compute: device, dtype and threads.
+        resumed_step: steps that an earlier attempt has done, and that this one goes on after.
     """
 
     hyperparameters: ResolvedHyperparameters
@@ -237,6 +270,7 @@ class Started:
     rows: int
     supervised_tokens: int
     compute: Mapping[str, JsonValue]
+    resumed_step: int = 0
     event: Literal["started"] = "started"
 
 
@@ -254,7 +288,31 @@ class Step:
     epoch: float
     trained_tokens: int
     validation_loss: float | None = None
+    memory_bytes: int = 0
     event: Literal["step"] = "step"
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointWritten:
+    """A checkpoint lies in the task's directory; the Step of the same number came before.
+
+    Attributes:
+        step: steps that are done in it.
+        size: bytes.
+    """
+
+    step: int
+    size: int
+    event: Literal["checkpoint"] = "checkpoint"
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """The last event of a run that was asked to pause."""
+
+    event: Literal["paused"] = "paused"
 
 
 @with_config(STRICT)
@@ -328,7 +386,7 @@ class Finished:
     event: Literal["finished"] = "finished"
 
 
-Event = Planned | Found | Started | Step | Note | Failed | Finished
+Event = Planned | Found | Started | Step | CheckpointWritten | Note | Failed | Paused | Finished
 
 _EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 _TASK: Final[TypeAdapter[RecipeTask]] = TypeAdapter(RecipeTask)

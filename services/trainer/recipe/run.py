@@ -1,9 +1,11 @@
 """One training run, told in order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from peft import PeftModel
+from torch import nn
 
 from services.common.bases.loader import LoadedBase
 from services.common.bases.outline import load_outline
@@ -15,11 +17,13 @@ from services.trainer.recipe.adapter import attach, is_unchanged, trained_parame
 from services.trainer.recipe.artifact import library_versions, save
 from services.trainer.recipe.base import RecognisedBase, load_recognised
 from services.trainer.recipe.batches import PieceLimits, token_budget
+from services.trainer.recipe.checkpoint import identify
 from services.trainer.recipe.compute import Compute, choose_compute
 from services.trainer.recipe.data import Data, read_data
 from services.trainer.recipe.events import Events
 from services.trainer.recipe.facts import Memory, observe_memory, plan_of
 from services.trainer.recipe.findings import of_error
+from services.trainer.recipe.keeper import Keeper, find_start
 from services.trainer.recipe.loop import Fitted, Material, fit
 from services.trainer.recipe.loss import SupervisedLoss
 from services.trainer.recipe.plan import refusal
@@ -42,6 +46,7 @@ def run(task: RecipeTask, events: Events) -> None:
 
     Raises:
         DomainError: why there is no adapter; PLAN_HOPELESS where the plan cannot teach anything and is not forced.
+        PauseAsked: the run was asked to pause, and is ready to go on later.
     """
     memory = observe_memory()
     base = load_recognised(task)
@@ -49,16 +54,19 @@ def run(task: RecipeTask, events: Events) -> None:
     plan, data = material.plan, material.data
     if plan.hopeless and not task.force:
         raise refusal(plan.hopeless)
-    _announce(plan, base.compute, events)
 
     head = output_layer(base.loaded.model)
     model = attach(base.loaded.model, material.targets, plan.hyperparameters)
+    parameters = trained_parameters(model)
+    keeper = _keeper(task, base, data, plan.hyperparameters, parameters, events)
+    _announce(plan, base.compute, keeper, events)
+
     loss, compute = SupervisedLoss(model, head), base.compute
     limits = _limits(base.loaded, compute, plan.hyperparameters.batch_size, packed=loss.packs)
     rows = Material(data.rows, data.validation, limits, compute.device, compute.threads // limits.members)
     curve = CurveOf(events)
     with loss.ready():
-        fitted = fit(loss, trained_parameters(model), rows, plan.hyperparameters, curve)
+        fitted = fit(loss, parameters, rows, plan.hyperparameters, curve, keeper)
     if is_unchanged(model):
         raise _no_effect(plan.hyperparameters)
 
@@ -110,7 +118,28 @@ def _prepare(task: RecipeTask, base: LoadedBase, compute: Compute, memory: Memor
     return _Prepared(data, targets, plan)
 
 
-def _announce(plan: Plan, compute: Compute, events: Events) -> None:
+def _keeper(
+    task: RecipeTask,
+    base: RecognisedBase,
+    data: Data,
+    plan: ResolvedHyperparameters,
+    parameters: Sequence[nn.Parameter],
+    events: Events,
+) -> Keeper | None:
+    if task.checkpoints is None:
+        return None
+    identity = identify(task.base_fingerprint_id, plan, data.rows, data.validation)
+    start = find_start(task.checkpoints, identity, parameters, events)
+    compute = base.compute.describe()
+    if start is not None and start.compute != compute:
+        text = (
+            "Training goes on with another processor or number of threads, so losses may differ in their last digits."
+        )
+        events.info(text)
+    return Keeper(task.checkpoints, identity, compute, events, start)
+
+
+def _announce(plan: Plan, compute: Compute, keeper: Keeper | None, events: Events) -> None:
     events.send(
         Started(
             hyperparameters=plan.hyperparameters,
@@ -118,6 +147,7 @@ def _announce(plan: Plan, compute: Compute, events: Events) -> None:
             rows=plan.rows,
             supervised_tokens=plan.supervised_tokens,
             compute=compute.describe(),
+            resumed_step=keeper.first_step if keeper else 0,
         )
     )
 

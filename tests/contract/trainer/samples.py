@@ -28,7 +28,9 @@ def dataset(dataset_id: str = "rows", *, project: str = PROJECT, sha256: str = S
     )
 
 
-def job(job_id: str = "", *, project: str = PROJECT, dataset_id: str = "rows", validation: str = "") -> TrainingJob:
+def job(
+    job_id: str = "", *, project: str = PROJECT, dataset_id: str = "rows", validation: str = "", priority: int = -7
+) -> TrainingJob:
     return TrainingJob(
         name=TrainingJobName(project, job_id or f"job-{secrets.token_hex(4)}"),
         base_model=BaseModelName("tiny"),
@@ -38,6 +40,8 @@ def job(job_id: str = "", *, project: str = PROJECT, dataset_id: str = "rows", v
         adapter=AdapterName(project, "wukong"),
         hyperparameters=Hyperparameters(epochs=2, learning_rate=1e-3, schedule=Schedule.COSINE, target_modules=("q",)),
         labels={"team": "悟空"},
+        validation_fraction=None if validation else 0.25,
+        priority=priority,
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
 
@@ -49,5 +53,7 @@ async def queued(store: Store, job_id: str = "") -> TrainingJob:
     return await store.jobs.create(job(job_id))
 
 
-def queue(store: Store, *, lease_seconds: float = 60.0, max_losses: int = 3) -> JobQueue:
-    return JobQueue(store.jobs, store.datasets, lease_seconds, max_losses)
+def queue(
+    store: Store, *, lease_seconds: float = 60.0, max_losses: int = 3, project_limit: int | None = None
+) -> JobQueue:
+    return JobQueue(store.jobs, store.datasets, lease_seconds, max_losses, project_limit)

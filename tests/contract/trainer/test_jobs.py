@@ -8,6 +8,7 @@ from services.common.idempotency import request_key
 from services.common.resource_names import TrainingJobName
 from services.trainer import rules
 from services.trainer.model import (
+    CheckpointKept,
     Hyperparameters,
     JobError,
     JobMessage,
@@ -122,6 +123,7 @@ async def test_every_kind_of_event_is_kept_in_order(store: Store) -> None:
         METRICS,
         replace(METRICS, validation_loss=None),
         JobMessage(Level.WARNING, "Long rows were cut. 长行"),
+        CheckpointKept(1, 999, "ab" * 32),
         StateChange(JobState.FAILED, error),
     )
     await store.jobs.change(created.name, lambda j: Change(j, bodies[:1]))
@@ -131,7 +133,7 @@ async def test_every_kind_of_event_is_kept_in_order(store: Store) -> None:
     assert events[-1].final
     assert [e.sequence for e in await store.jobs.events(created.name, after=2, limit=2)] == [3, 4]
     backwards = await store.jobs.events(created.name, after=0, limit=3, descending=True)
-    assert [event.sequence for event in backwards] == [5, 4, 3]
+    assert [event.sequence for event in backwards] == [6, 5, 4]
     rest = await store.jobs.events(created.name, after=3, limit=3, descending=True)
     assert [event.sequence for event in rest] == [2, 1]
 

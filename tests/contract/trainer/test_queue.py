@@ -6,13 +6,24 @@ import pytest
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterVersionName
 from services.trainer import rules
-from services.trainer.model import Batch, Claim, JobError, JobMessage, JobState, Lease, Progress, StateChange
+from services.trainer.model import (
+    Batch,
+    CheckpointDraft,
+    Claim,
+    JobError,
+    JobMessage,
+    JobState,
+    Lease,
+    Progress,
+    StateChange,
+)
 from services.trainer.queue import JobQueue
 from services.trainer.recipe.protocol import Level
 from services.trainer.store import Store
 from tests.contract.trainer.samples import PROJECT, dataset, job, nothing, queue, queued
 from tests.contract.trainer.test_jobs import METRICS
 
+DRAFT = CheckpointDraft(step=1, sha256="ab" * 32, size=9, metrics=METRICS)
 VERSION = AdapterVersionName(PROJECT, "wukong", "ef" * 32)
 
 
@@ -90,7 +101,7 @@ async def test_a_silent_workers_job_goes_to_another_one(store: Store) -> None:
     await expired(jobs)
     second = await claimed(jobs, "worker-b")
     assert (second.job.attempt, second.job.losses, second.job.worker) == (2, 1, "worker-b")
-    assert second.job.progress == Progress()
+    assert second.job.progress == Progress(step=1)
     assert second.job.start_time == lost.job.start_time
     events = await store.jobs.events(second.lease.name, after=0, limit=99)
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
@@ -116,6 +127,9 @@ async def test_nothing_a_lost_worker_writes_is_kept(store: Store) -> None:
         jobs.fail(lost, JobError(Reason.INTERNAL, "late")),
         jobs.confirm_cancellation(lost),
         jobs.give_back(lost),
+        jobs.confirm_pause(lost),
+        jobs.crash(lost, JobError(Reason.TRAINING_CRASHED, "late")),
+        jobs.announce_checkpoint(lost, DRAFT),
     ):
         with pytest.raises(DomainError) as raised:
             await write

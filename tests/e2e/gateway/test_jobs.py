@@ -50,7 +50,25 @@ def test_events_are_listed_newest_first_and_paged_by_id(client: openai.OpenAI, j
     sequences = [int(event.id.rpartition("-")[2]) for event in events]
     assert sequences == list(range(len(events), 0, -1))
     assert {event.type for event in events} == {"message", "metrics"}
+
+
+def test_a_short_job_has_no_checkpoints(client: openai.OpenAI, http: httpx2.Client, job_id: str) -> None:
     assert not client.fine_tuning.jobs.checkpoints.list(job_id).data
+    assert http.get(f"/v1/training_jobs/{job_id}/checkpoints").json()["data"] == []
+
+
+def test_a_job_is_paused_and_resumed(client: openai.OpenAI, http: httpx2.Client, file_id: str) -> None:
+    job = http.post("/v1/fine_tuning/jobs", json={"model": "tiny-gpt", "training_file": file_id, "priority": 7}).json()
+    assert job["tenon"]["priority"] == 7
+    # The client's types do not know this word, though its documentation has it.
+    assert str(client.fine_tuning.jobs.pause(job["id"]).status) == "paused"
+    assert client.fine_tuning.jobs.resume(job["id"]).status == "queued"
+    for action, state in (("pause", "paused"), ("resume", "queued")):
+        answer = http.post(f"/v1/training_jobs/{job['id']}/{action}").json()
+        assert answer["tenon"]["state"] == state
+    assert client.fine_tuning.jobs.cancel(job["id"]).status == "cancelled"
+    refused = http.post(f"/v1/fine_tuning/jobs/{job['id']}/pause")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "training_job_wrong_state")
 
 
 def test_a_watch_tells_the_job_then_its_events_and_ends(stack: Stack, job_id: str) -> None:
@@ -102,6 +120,7 @@ def test_the_same_job_sent_again_is_the_same_job(http: httpx2.Client, file_id: s
         ({"metadata": {f"k{n}": "v" for n in range(17)}}, 400, "invalid_argument", "metadata"),
         ({"wings": 2}, 400, "invalid_argument", "wings"),
         ({"seed": "x"}, 400, "invalid_argument", "seed"),
+        ({"priority": 1001}, 400, "invalid_argument", "priority"),
     ],
 )
 def test_a_job_that_cannot_be_is_refused(
@@ -115,9 +134,9 @@ def test_a_job_that_cannot_be_is_refused(
     assert http.get("/v1/fine_tuning/jobs").json() == before
 
 
-@pytest.mark.parametrize("path", ["", "/events", "/checkpoints", "/cancel"])
+@pytest.mark.parametrize("path", ["", "/events", "/checkpoints", "/cancel", "/pause", "/resume"])
 def test_an_unknown_job_is_not_found(http: httpx2.Client, path: str) -> None:
-    method = "POST" if path == "/cancel" else "GET"
+    method = "POST" if path in {"/cancel", "/pause", "/resume"} else "GET"
     answer = http.request(method, f"/v1/fine_tuning/jobs/ftjob-nobody{path}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "training_job_not_found")
 

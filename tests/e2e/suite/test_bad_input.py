@@ -85,6 +85,8 @@ def test_data_with_faults_is_not_stored(trained: RunningSuite, tmp_path: Path, k
         ["chat", f"parrot@{'0' * 64}", "-m", "hi"],
         ["job", "watch", "ftjob-nobody"],
         ["job", "cancel", "ftjob-nobody"],
+        ["job", "pause", "ftjob-nobody"],
+        ["job", "resume", "ftjob-nobody"],
     ],
 )
 def test_unknown_names_are_not_found(trained: RunningSuite, rows_file: Path, command: list[str]) -> None:

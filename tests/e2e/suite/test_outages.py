@@ -1,13 +1,16 @@
 """Postgres or the artifact store gone in the middle: UNAVAILABLE, and recovery without a restart."""
 
+import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from services.common.errors import DomainError, Reason
-from tests.support.suite import RunningSuite, running_suite, wait_for
+from tests.support.suite import RunningSuite, environment, running_suite, wait_for
 from tests.support.tiny_bases import make_tiny_base
 
 
@@ -47,6 +50,29 @@ def test_postgres_that_is_killed_comes_back(harmed: RunningSuite) -> None:
     wait_for(lambda: works(harmed), "recovery")
     assert {name: p.pid for name, p in harmed.processes().items() if name != "postgres"} == others
     assert "tiny" in harmed.tenon("base", "list").stdout
+
+
+@pytest.mark.proof
+def test_a_watch_goes_on_after_the_trainer_was_killed(harmed: RunningSuite, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"prompt": "{n}?", "completion": "{n}."}}\n' for n in range(10)))
+    command: list[str | Path] = ["train", "--base", "tiny", "--data", rows, "--name", "watched", "--epochs", "900"]
+    job = harmed.tenon(*command, "--detach").stdout.strip()
+    arguments = [sys.executable, "-m", "cli", "--data-dir", str(harmed.data_dir), "job", "watch", job, "--json"]
+    watch = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment())
+    assert watch.stdout is not None
+    lines = [watch.stdout.readline()]
+    while '"metrics"' not in lines[-1]:
+        lines.append(watch.stdout.readline())
+    harmed.processes()["services.trainer"].kill()
+    wait_for(lambda: works(harmed), "recovery")
+    assert harmed.tenon("job", "cancel", job).returncode == 0
+    updates = [json.loads(line) for line in (*lines, *watch.stdout)]
+    numbers = [update["event"]["sequence"] for update in updates if "event" in update]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert updates[-1]["event"]["data"]["state"] == "cancelled"
+    assert watch.wait(timeout=60) == 1
+    watch.stdout.close()
 
 
 def test_a_store_that_vanishes_is_unavailable_until_it_returns(harmed: RunningSuite, tmp_path: Path) -> None:

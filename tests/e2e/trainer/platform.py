@@ -5,8 +5,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,15 @@ class Platform:
         assert [answer.size_bytes for answer in answers] == [len(content)] + [0] * (len(answers) - 1)
         return content
 
+    async def eventually(
+        self, name: str, condition: Callable[[training_job_pb2.TrainingJob], bool]
+    ) -> training_job_pb2.TrainingJob:
+        """Ask for a job until it is so."""
+        async with asyncio.timeout(60):
+            while not condition(job := await self.get(name)):
+                await asyncio.sleep(0.02)
+        return job
+
     async def first_step(self, name: str, after: int = 0) -> Event:
         """Wait until training is under way."""
         async for response in self.watch(name, after):
@@ -134,8 +143,8 @@ class Platform:
         raise AssertionError(await self.events(name))
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator["WorkerProcess"]:
-        worker = await WorkerProcess.start(self)
+    async def worker(self, **settings: str) -> AsyncIterator["WorkerProcess"]:
+        worker = await WorkerProcess.start(self, **settings)
         try:
             yield worker
         finally:
@@ -150,7 +159,7 @@ class WorkerProcess:
         self.log = log
 
     @classmethod
-    async def start(cls, platform: Platform) -> "WorkerProcess":
+    async def start(cls, platform: Platform, **settings: str) -> "WorkerProcess":
         ready = platform.root / f"ready-{os.urandom(4).hex()}"
         log = ready.with_suffix(".log")
         environment = {
@@ -169,6 +178,7 @@ class WorkerProcess:
             "TENON_WORKER_STOP_SECONDS": "3",
             "TENON_WORKER_THREADS": "1",
             "TENON_SIGNING_KEY_FILE": str(platform.signing_key_file),
+            **settings,
         }
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -193,6 +203,15 @@ class WorkerProcess:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         (child,) = children
         return int(child)
+
+    async def another_recipe(self, before: int) -> int:
+        """The process id of the recipe that it runs after one that has ended."""
+        async with asyncio.timeout(20):
+            while True:
+                with suppress(ValueError):
+                    if (found := self.recipe()) != before:
+                        return found
+                await asyncio.sleep(0.02)
 
 
 @contextmanager
@@ -268,6 +287,8 @@ def trainer_settings(database_url: str, root: Path, registry: str) -> TrainerSet
         database_url=SecretStr(database_url),
         artifacts_url=(root / "artifacts").as_uri(),
         registry_target=registry,
+        cache_dir=root / "cache",
+        base_roots=(root,),
         signing_key_file=secret_key_file(root),
         trusted_keys=(trusted_key_file(root),),
         drain_seconds=1.0,
@@ -276,7 +297,5 @@ def trainer_settings(database_url: str, root: Path, registry: str) -> TrainerSet
         dataset_max_bytes=MIB,
         adapter_max_bytes=4 * MIB,
         upload_dir=root / "uploads",
-        cache_dir=root / "cache",
-        base_roots=(root,),
         dataset_max_row_bytes=64 * 1024,
     )

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,16 @@ import pytest
 from services.common.admission.listed import list_files
 from services.common.artifacts.filesystem import FileSystemStore
 from services.common.errors import DomainError, Reason
-from services.common.resource_names import AdapterName
+from services.common.manifest import AdapterManifest
+from services.common.resource_names import AdapterName, AdapterVersionName
 from services.common.rpc.channel import open_channel
 from services.registry import convert as registry_convert
 from services.trainer import rules
-from services.trainer.attempt import Attempts
+from services.trainer.attempt import Attempts, CheckpointPolicy
 from services.trainer.memory import MemoryStore
 from services.trainer.publish import Publisher
 from services.trainer.recipe.protocol import Event, RecipeTask
+from services.trainer.retry import Persistence, T, Tell
 from tenon.registry.v1 import adapter_pb2, adapter_pb2_grpc, base_model_pb2, base_model_pb2_grpc
 from tests.support.keys import TEST_KEY, signed
 from tests.support.postgres import PostgresServer
@@ -143,11 +146,83 @@ async def test_a_result_that_is_stored_already_is_published_by_the_next_worker_a
             base_roots=(),
             flush_seconds=60,
             threads=None,
+            checkpoints=CheckpointPolicy(seconds=None, steps=None),
+            pause_seconds=0,
         )
-        version = await attempts.run(second)
+        version = await attempts.run(second, asyncio.Event())
+    assert version is not None
     assert version.version == made.digest
     job = await store.jobs.get(second.lease.name)
     assert (job.progress.step, job.progress.loss) == (7, 0.5)
+
+
+class Killed(BaseException):
+    """The worker is killed here."""
+
+
+class Mortal:
+    """Calls once, like ``at_once``, until a call during which its worker is killed: before it is made, or before its answer."""
+
+    def __init__(self, last: int, *, answered: bool) -> None:
+        self._left = last
+        self._answered = answered
+
+    async def __call__(self, call: Callable[[], Awaitable[T]], _tell: Tell | None = None, /) -> T:
+        self._left -= 1
+        if self._left == 0:
+            if self._answered:
+                await call()
+            raise Killed
+        return await call()
+
+
+CALLS = 8
+"""Two files are put, both are looked for; then adapter, version, its completion and the alias."""
+
+
+async def test_whoever_is_killed_between_any_two_steps_of_a_publication_leaves_one_version(
+    stoppable_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    artifacts, port = FileSystemStore.open(tmp_path / "artifacts"), free_port()
+    files = list_files(adapter_directory(tmp_path / "output"))
+    async with registry(stoppable_postgres, tmp_path / "artifacts", port), open_channel(f"127.0.0.1:{port}") as channel:
+        stub = adapter_pb2_grpc.AdapterServiceStub(channel)
+        with suppress(DomainError):  # another test of this module may have added it
+            await add_base(base_model_pb2_grpc.BaseModelServiceStub(channel))
+        for number, (last, answered) in enumerate(product(range(1, CALLS + 2), (False, True))):
+            adapter, made = AdapterName("default", f"killed-{number}"), manifest(files, seed=1000 + number)
+
+            async def publish(
+                persist: Persistence, adapter: AdapterName = adapter, made: AdapterManifest = made
+            ) -> AdapterVersionName:
+                publisher = Publisher(artifacts, stub, persist)
+                await publisher.upload("default", made, tmp_path / "output")
+                return await publisher.register(adapter, made, signed(made))
+
+            if last <= CALLS:
+                with pytest.raises(Killed):
+                    await publish(Mortal(last, answered=answered))
+                await only_whole_versions(stub, adapter)
+            version = await publish(Mortal(CALLS + 1, answered=answered))
+            (listed,) = await only_whole_versions(stub, adapter)
+            assert listed.name == str(version)
+
+
+async def only_whole_versions(
+    stub: "adapter_pb2_grpc.AdapterServiceAsyncStub", adapter: AdapterName
+) -> list[adapter_pb2.AdapterVersion]:
+    """The adapter's versions, of which there is one at most; what ``latest`` names is READY."""
+    try:
+        request = adapter_pb2.ListAdapterVersionsRequest(parent=str(adapter))
+        versions = list((await stub.ListAdapterVersions(request)).adapter_versions)
+        resolved = await stub.ResolveAdapter(adapter_pb2.ResolveAdapterRequest(name=str(adapter)))
+    except DomainError as error:
+        if error.reason not in {Reason.ADAPTER_NOT_FOUND, Reason.ALIAS_NOT_FOUND}:
+            raise
+        return []
+    assert resolved.adapter_version.state == adapter_pb2.AdapterVersion.STATE_READY
+    assert len(versions) == 1
+    return versions
 
 
 async def eventually(told: list[Reason], reason: Reason) -> None:

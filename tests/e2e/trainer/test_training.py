@@ -63,7 +63,9 @@ async def test_a_job_ends_with_a_ready_version_though_postgres_goes_away(
     platform: Platform, base: str, dataset: dataset_pb2.Dataset
 ) -> None:
     async with platform.worker():
-        validation = await platform.upload(jsonl(ROWS[:2]), display_name="held out")
+        validation = await platform.upload(
+            jsonl([{**row, "output": "Another."} for row in ROWS[:2]]), display_name="held out"
+        )
         job = await platform.create(
             base_model=base,
             dataset=dataset.name,
@@ -196,8 +198,7 @@ async def test_another_worker_takes_over_from_one_that_was_killed(
     ]
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert "was lost" in messages(events)
-    restart = max(index for index, event in enumerate(events) if event.state_change.state == State.STATE_RUNNING)
-    assert [event.metrics.step for event in events[restart:] if event.HasField("metrics")] == list(range(1, STEPS + 1))
+    assert [event.metrics.step for event in events if event.HasField("metrics")] == list(range(1, STEPS + 1))
     assert list((platform.root / "cache" / "jobs").iterdir()) == []
 
 
@@ -224,14 +225,18 @@ async def test_a_worker_that_slept_through_its_lease_stops_its_training(
     assert sleeper.process.returncode == 0
 
 
-async def test_a_recipe_that_is_killed_fails_the_job_and_says_how(
+async def test_a_recipe_that_is_killed_again_and_again_fails_the_job_and_says_how(
     platform: Platform, base: str, dataset: dataset_pb2.Dataset
 ) -> None:
-    async with platform.worker() as worker:
+    async with platform.worker(TENON_JOB_MAX_ATTEMPTS="2") as worker:
         job = await platform.create(base_model=base, dataset=dataset.name, hyperparameters=LONG)
         await platform.first_step(job.name)
-        os.kill(worker.recipe(), signal.SIGKILL)
+        first = worker.recipe()
+        os.kill(first, signal.SIGKILL)
+        await platform.eventually(job.name, lambda job: job.attempt == 2)
+        os.kill(await worker.another_recipe(first), signal.SIGKILL)
         events = await platform.events(job.name)
+    assert "The training process was ended by SIGKILL. The job goes on from" in messages(events)
     failed = await platform.get(job.name)
     assert failed.state == State.STATE_FAILED
     error = from_status(failed.error)

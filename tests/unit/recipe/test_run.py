@@ -96,7 +96,8 @@ def finished(events: list[Event]) -> Finished:
 
 
 def test_a_run_tells_its_plan_and_its_result(train: Train, tmp_path: Path) -> None:
-    events = train(CHAT, validation=CHAT[:2], lora_alpha=3.0)
+    unseen = [{"instruction": f"{number}?", "output": "other"} for number in range(2)]
+    events = train(CHAT, validation=[*unseen, CHAT[0]], lora_alpha=3.0)
     (started,) = [event for event in events if isinstance(event, Started)]
     assert (started.rows, started.total_steps) == (4, 1)
     assert started.supervised_tokens == 4 * (len("answer 0") + 1)
@@ -105,6 +106,7 @@ def test_a_run_tells_its_plan_and_its_result(train: Train, tmp_path: Path) -> No
     assert "only 4 rows" in findings(events)["TOO_FEW_ROWS"]
     assert "only 1 optimizer steps" in findings(events)["TOO_FEW_STEPS"]
     assert plan(events).hyperparameters == started.hyperparameters
+    assert "1 rows of the validation data set are left out" in notes(events)
     result = finished(events)
     assert result.trained_tokens == started.supervised_tokens
     assert result.validation_loss is not None

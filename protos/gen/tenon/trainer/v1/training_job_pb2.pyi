@@ -15,7 +15,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainingJob(_message.Message):
-    __slots__ = ("name", "base_model", "dataset", "validation_dataset", "adapter", "hyperparameters", "labels", "state", "base_fingerprint_id", "progress", "adapter_version", "error", "create_time", "start_time", "end_time", "attempt", "etag", "plan", "force")
+    __slots__ = ("name", "base_model", "dataset", "validation_dataset", "adapter", "hyperparameters", "labels", "state", "base_fingerprint_id", "progress", "adapter_version", "error", "create_time", "start_time", "end_time", "attempt", "etag", "validation_fraction", "priority", "plan", "force")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[TrainingJob.State]
@@ -25,6 +25,8 @@ class TrainingJob(_message.Message):
         STATE_SUCCEEDED: _ClassVar[TrainingJob.State]
         STATE_FAILED: _ClassVar[TrainingJob.State]
         STATE_CANCELLED: _ClassVar[TrainingJob.State]
+        STATE_PAUSING: _ClassVar[TrainingJob.State]
+        STATE_PAUSED: _ClassVar[TrainingJob.State]
     STATE_UNSPECIFIED: TrainingJob.State
     STATE_QUEUED: TrainingJob.State
     STATE_RUNNING: TrainingJob.State
@@ -32,6 +34,8 @@ class TrainingJob(_message.Message):
     STATE_SUCCEEDED: TrainingJob.State
     STATE_FAILED: TrainingJob.State
     STATE_CANCELLED: TrainingJob.State
+    STATE_PAUSING: TrainingJob.State
+    STATE_PAUSED: TrainingJob.State
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +60,8 @@ class TrainingJob(_message.Message):
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
     name: str
@@ -75,9 +81,11 @@ class TrainingJob(_message.Message):
     end_time: _timestamp_pb2.Timestamp
     attempt: int
     etag: str
+    validation_fraction: float
+    priority: int
     plan: TrainingPlan
     force: bool
-    def __init__(self, name: _Optional[str] = ..., base_model: _Optional[str] = ..., dataset: _Optional[str] = ..., validation_dataset: _Optional[str] = ..., adapter: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[TrainingJob.State, str]] = ..., base_fingerprint_id: _Optional[str] = ..., progress: _Optional[_Union[TrainingProgress, _Mapping]] = ..., adapter_version: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., etag: _Optional[str] = ..., plan: _Optional[_Union[TrainingPlan, _Mapping]] = ..., force: _Optional[bool] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., base_model: _Optional[str] = ..., dataset: _Optional[str] = ..., validation_dataset: _Optional[str] = ..., adapter: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[TrainingJob.State, str]] = ..., base_fingerprint_id: _Optional[str] = ..., progress: _Optional[_Union[TrainingProgress, _Mapping]] = ..., adapter_version: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., etag: _Optional[str] = ..., validation_fraction: _Optional[float] = ..., priority: _Optional[int] = ..., plan: _Optional[_Union[TrainingPlan, _Mapping]] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class Hyperparameters(_message.Message):
     __slots__ = ("epochs", "batch_size", "learning_rate", "warmup_ratio", "schedule", "lora_rank", "lora_alpha", "target_modules", "max_sequence_length", "seed", "weight_decay")
@@ -198,7 +206,7 @@ class TrainingPlan(_message.Message):
     def __init__(self, hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., steps: _Optional[int] = ..., rows: _Optional[int] = ..., validation_rows: _Optional[int] = ..., tokens: _Optional[int] = ..., supervised_tokens: _Optional[int] = ..., base_parameters: _Optional[int] = ..., lora_parameters: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., memory_parts: _Optional[_Mapping[str, int]] = ..., memory_available_bytes: _Optional[int] = ..., seconds: _Optional[float] = ..., seconds_basis: _Optional[str] = ..., compute: _Optional[_Mapping[str, str]] = ..., findings: _Optional[_Iterable[_Union[TrainingFinding, _Mapping]]] = ...) -> None: ...
 
 class TrainingJobEvent(_message.Message):
-    __slots__ = ("sequence", "time", "state_change", "metrics", "message", "finding")
+    __slots__ = ("sequence", "time", "state_change", "metrics", "message", "finding", "checkpoint")
     class StateChange(_message.Message):
         __slots__ = ("state", "error")
         STATE_FIELD_NUMBER: _ClassVar[int]
@@ -207,7 +215,7 @@ class TrainingJobEvent(_message.Message):
         error: _status_pb2.Status
         def __init__(self, state: _Optional[_Union[TrainingJob.State, str]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
     class StepMetrics(_message.Message):
-        __slots__ = ("step", "total_steps", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "epoch", "trained_tokens", "validation_loss")
+        __slots__ = ("step", "total_steps", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "epoch", "trained_tokens", "validation_loss", "memory_bytes")
         STEP_FIELD_NUMBER: _ClassVar[int]
         TOTAL_STEPS_FIELD_NUMBER: _ClassVar[int]
         LOSS_FIELD_NUMBER: _ClassVar[int]
@@ -217,6 +225,7 @@ class TrainingJobEvent(_message.Message):
         EPOCH_FIELD_NUMBER: _ClassVar[int]
         TRAINED_TOKENS_FIELD_NUMBER: _ClassVar[int]
         VALIDATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+        MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
         step: int
         total_steps: int
         loss: float
@@ -226,7 +235,8 @@ class TrainingJobEvent(_message.Message):
         epoch: float
         trained_tokens: int
         validation_loss: float
-        def __init__(self, step: _Optional[int] = ..., total_steps: _Optional[int] = ..., loss: _Optional[float] = ..., learning_rate: _Optional[float] = ..., gradient_norm: _Optional[float] = ..., tokens_per_second: _Optional[float] = ..., epoch: _Optional[float] = ..., trained_tokens: _Optional[int] = ..., validation_loss: _Optional[float] = ...) -> None: ...
+        memory_bytes: int
+        def __init__(self, step: _Optional[int] = ..., total_steps: _Optional[int] = ..., loss: _Optional[float] = ..., learning_rate: _Optional[float] = ..., gradient_norm: _Optional[float] = ..., tokens_per_second: _Optional[float] = ..., epoch: _Optional[float] = ..., trained_tokens: _Optional[int] = ..., validation_loss: _Optional[float] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
     class Message(_message.Message):
         __slots__ = ("level", "text")
         class Level(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -244,19 +254,44 @@ class TrainingJobEvent(_message.Message):
         level: TrainingJobEvent.Message.Level
         text: str
         def __init__(self, level: _Optional[_Union[TrainingJobEvent.Message.Level, str]] = ..., text: _Optional[str] = ...) -> None: ...
+    class Checkpoint(_message.Message):
+        __slots__ = ("step", "size_bytes")
+        STEP_FIELD_NUMBER: _ClassVar[int]
+        SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+        step: int
+        size_bytes: int
+        def __init__(self, step: _Optional[int] = ..., size_bytes: _Optional[int] = ...) -> None: ...
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_CHANGE_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     FINDING_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     state_change: TrainingJobEvent.StateChange
     metrics: TrainingJobEvent.StepMetrics
     message: TrainingJobEvent.Message
     finding: TrainingFinding
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_change: _Optional[_Union[TrainingJobEvent.StateChange, _Mapping]] = ..., metrics: _Optional[_Union[TrainingJobEvent.StepMetrics, _Mapping]] = ..., message: _Optional[_Union[TrainingJobEvent.Message, _Mapping]] = ..., finding: _Optional[_Union[TrainingFinding, _Mapping]] = ...) -> None: ...
+    checkpoint: TrainingJobEvent.Checkpoint
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_change: _Optional[_Union[TrainingJobEvent.StateChange, _Mapping]] = ..., metrics: _Optional[_Union[TrainingJobEvent.StepMetrics, _Mapping]] = ..., message: _Optional[_Union[TrainingJobEvent.Message, _Mapping]] = ..., finding: _Optional[_Union[TrainingFinding, _Mapping]] = ..., checkpoint: _Optional[_Union[TrainingJobEvent.Checkpoint, _Mapping]] = ...) -> None: ...
+
+class TrainingJobCheckpoint(_message.Message):
+    __slots__ = ("name", "step", "create_time", "metrics", "size_bytes", "stored")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    step: int
+    create_time: _timestamp_pb2.Timestamp
+    metrics: TrainingJobEvent.StepMetrics
+    size_bytes: int
+    stored: bool
+    def __init__(self, name: _Optional[str] = ..., step: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., metrics: _Optional[_Union[TrainingJobEvent.StepMetrics, _Mapping]] = ..., size_bytes: _Optional[int] = ..., stored: _Optional[bool] = ...) -> None: ...
 
 class CreateTrainingJobRequest(_message.Message):
     __slots__ = ("parent", "training_job", "training_job_id", "request_id")
@@ -345,6 +380,52 @@ class CancelTrainingJobResponse(_message.Message):
     TRAINING_JOB_FIELD_NUMBER: _ClassVar[int]
     training_job: TrainingJob
     def __init__(self, training_job: _Optional[_Union[TrainingJob, _Mapping]] = ...) -> None: ...
+
+class PauseTrainingJobRequest(_message.Message):
+    __slots__ = ("name", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class PauseTrainingJobResponse(_message.Message):
+    __slots__ = ("training_job",)
+    TRAINING_JOB_FIELD_NUMBER: _ClassVar[int]
+    training_job: TrainingJob
+    def __init__(self, training_job: _Optional[_Union[TrainingJob, _Mapping]] = ...) -> None: ...
+
+class ResumeTrainingJobRequest(_message.Message):
+    __slots__ = ("name", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ResumeTrainingJobResponse(_message.Message):
+    __slots__ = ("training_job",)
+    TRAINING_JOB_FIELD_NUMBER: _ClassVar[int]
+    training_job: TrainingJob
+    def __init__(self, training_job: _Optional[_Union[TrainingJob, _Mapping]] = ...) -> None: ...
+
+class ListTrainingJobCheckpointsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListTrainingJobCheckpointsResponse(_message.Message):
+    __slots__ = ("checkpoints", "next_page_token")
+    CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    checkpoints: _containers.RepeatedCompositeFieldContainer[TrainingJobCheckpoint]
+    next_page_token: str
+    def __init__(self, checkpoints: _Optional[_Iterable[_Union[TrainingJobCheckpoint, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ListTrainingJobEventsRequest(_message.Message):
     __slots__ = ("parent", "page_size", "page_token", "descending")

@@ -65,6 +65,21 @@ class TrainingJobServiceStub:
                 request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.CancelTrainingJobRequest.SerializeToString,
                 response_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.CancelTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.PauseTrainingJob = channel.unary_unary(
+                '/tenon.trainer.v1.TrainingJobService/PauseTrainingJob',
+                request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.PauseTrainingJobRequest.SerializeToString,
+                response_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.PauseTrainingJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeTrainingJob = channel.unary_unary(
+                '/tenon.trainer.v1.TrainingJobService/ResumeTrainingJob',
+                request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobRequest.SerializeToString,
+                response_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobResponse.FromString,
+                _registered_method=True)
+        self.ListTrainingJobCheckpoints = channel.unary_unary(
+                '/tenon.trainer.v1.TrainingJobService/ListTrainingJobCheckpoints',
+                request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ListTrainingJobCheckpointsRequest.SerializeToString,
+                response_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ListTrainingJobCheckpointsResponse.FromString,
+                _registered_method=True)
         self.ListTrainingJobEvents = channel.unary_unary(
                 '/tenon.trainer.v1.TrainingJobService/ListTrainingJobEvents',
                 request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ListTrainingJobEventsRequest.SerializeToString,
@@ -128,8 +143,35 @@ class TrainingJobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelTrainingJob(self, request, context):
-        """Asks for a job to stop. Best effort: a queued job is CANCELLED at once, a running one goes through CANCELLING, one
-        that has ended stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+        """Asks for a job to stop. Best effort: a queued or paused job is CANCELLED at once, a running one goes through CANCELLING,
+        one that has ended stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseTrainingJob(self, request, context):
+        """Asks for a job to let go of its worker, and to wait until it is resumed. A queued job is PAUSED at once; a running one
+        goes through PAUSING until its checkpoint is kept, and may end SUCCEEDED or FAILED if its training is over before that;
+        one that is pausing or paused stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
+        (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTrainingJob(self, request, context):
+        """Lets a paused job wait for a worker, which goes on from its last checkpoint. One that is pausing is RUNNING again, and
+        changes workers; one that waits or runs stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
+        (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrainingJobCheckpoints(self, request, context):
+        """Lists the checkpoints that a job has kept, newest first. NOT_FOUND (TRAINING_JOB_NOT_FOUND). INVALID_ARGUMENT:
+        page_size or page_token is wrong.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -183,6 +225,21 @@ def add_TrainingJobServiceServicer_to_server(servicer, server):
                     servicer.CancelTrainingJob,
                     request_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.CancelTrainingJobRequest.FromString,
                     response_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.CancelTrainingJobResponse.SerializeToString,
+            ),
+            'PauseTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseTrainingJob,
+                    request_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.PauseTrainingJobRequest.FromString,
+                    response_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.PauseTrainingJobResponse.SerializeToString,
+            ),
+            'ResumeTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTrainingJob,
+                    request_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobRequest.FromString,
+                    response_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobResponse.SerializeToString,
+            ),
+            'ListTrainingJobCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrainingJobCheckpoints,
+                    request_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ListTrainingJobCheckpointsRequest.FromString,
+                    response_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ListTrainingJobCheckpointsResponse.SerializeToString,
             ),
             'ListTrainingJobEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTrainingJobEvents,
@@ -358,6 +415,87 @@ class TrainingJobService:
             '/tenon.trainer.v1.TrainingJobService/CancelTrainingJob',
             tenon_dot_trainer_dot_v1_dot_training__job__pb2.CancelTrainingJobRequest.SerializeToString,
             tenon_dot_trainer_dot_v1_dot_training__job__pb2.CancelTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.trainer.v1.TrainingJobService/PauseTrainingJob',
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.PauseTrainingJobRequest.SerializeToString,
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.PauseTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.trainer.v1.TrainingJobService/ResumeTrainingJob',
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobRequest.SerializeToString,
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrainingJobCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.trainer.v1.TrainingJobService/ListTrainingJobCheckpoints',
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.ListTrainingJobCheckpointsRequest.SerializeToString,
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.ListTrainingJobCheckpointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

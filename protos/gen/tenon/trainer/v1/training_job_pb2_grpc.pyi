@@ -58,8 +58,23 @@ class TrainingJobServiceStub:
     ListTrainingJobs: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.ListTrainingJobsRequest, _training_job_pb2.ListTrainingJobsResponse]
     """Lists a project's jobs, newest first. INVALID_ARGUMENT: page_size or page_token is wrong."""
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.CancelTrainingJobRequest, _training_job_pb2.CancelTrainingJobResponse]
-    """Asks for a job to stop. Best effort: a queued job is CANCELLED at once, a running one goes through CANCELLING, one
-    that has ended stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+    """Asks for a job to stop. Best effort: a queued or paused job is CANCELLED at once, a running one goes through CANCELLING,
+    one that has ended stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+    """
+    PauseTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.PauseTrainingJobRequest, _training_job_pb2.PauseTrainingJobResponse]
+    """Asks for a job to let go of its worker, and to wait until it is resumed. A queued job is PAUSED at once; a running one
+    goes through PAUSING until its checkpoint is kept, and may end SUCCEEDED or FAILED if its training is over before that;
+    one that is pausing or paused stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
+    (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+    """
+    ResumeTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.ResumeTrainingJobRequest, _training_job_pb2.ResumeTrainingJobResponse]
+    """Lets a paused job wait for a worker, which goes on from its last checkpoint. One that is pausing is RUNNING again, and
+    changes workers; one that waits or runs stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
+    (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+    """
+    ListTrainingJobCheckpoints: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.ListTrainingJobCheckpointsRequest, _training_job_pb2.ListTrainingJobCheckpointsResponse]
+    """Lists the checkpoints that a job has kept, newest first. NOT_FOUND (TRAINING_JOB_NOT_FOUND). INVALID_ARGUMENT:
+    page_size or page_token is wrong.
     """
     ListTrainingJobEvents: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.ListTrainingJobEventsRequest, _training_job_pb2.ListTrainingJobEventsResponse]
     """Lists a job's events in order. NOT_FOUND (TRAINING_JOB_NOT_FOUND)."""
@@ -99,8 +114,23 @@ class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
     ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_training_job_pb2.ListTrainingJobsRequest, _training_job_pb2.ListTrainingJobsResponse]  # type: ignore[assignment]
     """Lists a project's jobs, newest first. INVALID_ARGUMENT: page_size or page_token is wrong."""
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_pb2.CancelTrainingJobRequest, _training_job_pb2.CancelTrainingJobResponse]  # type: ignore[assignment]
-    """Asks for a job to stop. Best effort: a queued job is CANCELLED at once, a running one goes through CANCELLING, one
-    that has ended stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+    """Asks for a job to stop. Best effort: a queued or paused job is CANCELLED at once, a running one goes through CANCELLING,
+    one that has ended stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+    """
+    PauseTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_pb2.PauseTrainingJobRequest, _training_job_pb2.PauseTrainingJobResponse]  # type: ignore[assignment]
+    """Asks for a job to let go of its worker, and to wait until it is resumed. A queued job is PAUSED at once; a running one
+    goes through PAUSING until its checkpoint is kept, and may end SUCCEEDED or FAILED if its training is over before that;
+    one that is pausing or paused stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
+    (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+    """
+    ResumeTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_pb2.ResumeTrainingJobRequest, _training_job_pb2.ResumeTrainingJobResponse]  # type: ignore[assignment]
+    """Lets a paused job wait for a worker, which goes on from its last checkpoint. One that is pausing is RUNNING again, and
+    changes workers; one that waits or runs stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
+    (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+    """
+    ListTrainingJobCheckpoints: _aio.UnaryUnaryMultiCallable[_training_job_pb2.ListTrainingJobCheckpointsRequest, _training_job_pb2.ListTrainingJobCheckpointsResponse]  # type: ignore[assignment]
+    """Lists the checkpoints that a job has kept, newest first. NOT_FOUND (TRAINING_JOB_NOT_FOUND). INVALID_ARGUMENT:
+    page_size or page_token is wrong.
     """
     ListTrainingJobEvents: _aio.UnaryUnaryMultiCallable[_training_job_pb2.ListTrainingJobEventsRequest, _training_job_pb2.ListTrainingJobEventsResponse]  # type: ignore[assignment]
     """Lists a job's events in order. NOT_FOUND (TRAINING_JOB_NOT_FOUND)."""
@@ -173,8 +203,41 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_job_pb2.CancelTrainingJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_job_pb2.CancelTrainingJobResponse, _abc.Awaitable[_training_job_pb2.CancelTrainingJobResponse]]:
-        """Asks for a job to stop. Best effort: a queued job is CANCELLED at once, a running one goes through CANCELLING, one
-        that has ended stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+        """Asks for a job to stop. Best effort: a queued or paused job is CANCELLED at once, a running one goes through CANCELLING,
+        one that has ended stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def PauseTrainingJob(
+        self,
+        request: _training_job_pb2.PauseTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_pb2.PauseTrainingJobResponse, _abc.Awaitable[_training_job_pb2.PauseTrainingJobResponse]]:
+        """Asks for a job to let go of its worker, and to wait until it is resumed. A queued job is PAUSED at once; a running one
+        goes through PAUSING until its checkpoint is kept, and may end SUCCEEDED or FAILED if its training is over before that;
+        one that is pausing or paused stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
+        (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeTrainingJob(
+        self,
+        request: _training_job_pb2.ResumeTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_pb2.ResumeTrainingJobResponse, _abc.Awaitable[_training_job_pb2.ResumeTrainingJobResponse]]:
+        """Lets a paused job wait for a worker, which goes on from its last checkpoint. One that is pausing is RUNNING again, and
+        changes workers; one that waits or runs stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
+        (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTrainingJobCheckpoints(
+        self,
+        request: _training_job_pb2.ListTrainingJobCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_pb2.ListTrainingJobCheckpointsResponse, _abc.Awaitable[_training_job_pb2.ListTrainingJobCheckpointsResponse]]:
+        """Lists the checkpoints that a job has kept, newest first. NOT_FOUND (TRAINING_JOB_NOT_FOUND). INVALID_ARGUMENT:
+        page_size or page_token is wrong.
         """
 
     @_abc_1.abstractmethod
