@@ -58,7 +58,9 @@ def test_a_short_job_has_no_checkpoints(client: openai.OpenAI, http: httpx2.Clie
 
 
 def test_a_job_is_paused_and_resumed(client: openai.OpenAI, http: httpx2.Client, file_id: str) -> None:
-    job = http.post("/v1/fine_tuning/jobs", json={"model": "tiny-gpt", "training_file": file_id, "priority": 7}).json()
+    job = http.post(
+        "/v1/fine_tuning/jobs", json={"model": "tiny-gpt", "training_file": file_id, "priority": 7, **FORCE}
+    ).json()
     assert job["tenon"]["priority"] == 7
     # The client's types do not know this word, though its documentation has it.
     assert str(client.fine_tuning.jobs.pause(job["id"]).status) == "paused"
