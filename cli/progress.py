@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from cli.client import Json, Suite
+from cli.output import printable
 from services.common.errors import DomainError, Reason
 
 RECONNECT_SECONDS: Final = 60.0
@@ -77,6 +78,8 @@ def _show(bar: Progress, task: TaskID, update: Json) -> None:
         bar.update(task, completed=data["step"], total=data["total_steps"], loss=f"loss {data['loss']:.4f}")
     elif event["type"] == "message":
         bar.console.print(f"{data['level']}: {data['text']}", markup=False)
+    elif event["type"] == "finding":
+        bar.console.print(printable(f"{data['severity']}: {data['text']} {data['remedy']}".rstrip()), markup=False)
     elif event["type"] == "state":
         bar.update(task, description=f"{data['state']:<10}")
 

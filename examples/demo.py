@@ -156,6 +156,8 @@ def queue_job(suite: Suite, plan: Plan) -> str:
         "training_file": uploaded["id"],
         "adapter": plan.name,
         "seed": seed,
+        # Every question of the data set is asked afterwards, so none is held out.
+        "validation_fraction": 0,
         "method": {"type": "supervised", "supervised": {"hyperparameters": settings}},
     }
     return str(suite.post("/v1/fine_tuning/jobs", body)["id"])

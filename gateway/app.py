@@ -9,11 +9,33 @@ from fastapi.openapi.utils import get_openapi
 from gateway.body_limit import BodyLimit
 from gateway.context import RequestContext
 from gateway.errors import install_error_handlers
-from gateway.routes import adapter_files, adapters, base_models, chat, completions, files, fine_tuning, health, models
+from gateway.routes import (
+    adapter_files,
+    adapters,
+    base_models,
+    chat,
+    completions,
+    datasets,
+    files,
+    fine_tuning,
+    health,
+    models,
+)
 from gateway.routes.common import ERRORS
 from gateway.services import Services
 
-_ROUTERS: Final = (files, fine_tuning, models, chat, completions, base_models, adapters, adapter_files, health)
+_ROUTERS: Final = (
+    files,
+    datasets,
+    fine_tuning,
+    models,
+    chat,
+    completions,
+    base_models,
+    adapters,
+    adapter_files,
+    health,
+)
 
 
 def create_app(services: Services) -> FastAPI:
@@ -44,7 +66,7 @@ def create_app(services: Services) -> FastAPI:
     install_error_handlers(app)
     settings = services.settings
     uploads = {
-        **dict.fromkeys(files.UPLOAD_PATHS, settings.http_max_upload_bytes),
+        **dict.fromkeys((files.UPLOAD_PATH, datasets.CHECK_PATH), settings.http_max_upload_bytes),
         adapter_files.IMPORT_PATH: settings.http_max_adapter_bytes,
     }
     app.add_middleware(BodyLimit, max_bytes=settings.http_max_body_bytes, max_bytes_of=uploads)

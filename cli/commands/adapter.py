@@ -78,6 +78,9 @@ def show(data_dir: Path | None, name: str, as_json: bool) -> None:
     }
     rows = [{**version, **_shown(version, found["aliases"])} for version in versions]
     print_table(rows, columns, empty=f"{name} has no versions yet.", whole=("digest", "created"))
+    for alias_ in found["aliases"]:
+        if alias_["gated"] or alias_["reason"]:
+            click.echo(printable(f"{name}:{alias_['id']} is {_gate(alias_)}"))
     for version in versions:
         if version["state"] == "revoked":
             click.echo(printable(f"{short(version['id'])} was revoked {_when_and_why(version)}"))
@@ -108,21 +111,39 @@ def revoke(data_dir: Path | None, name: str, version: str, reason: str, as_json:
 @adapter.command("alias")
 @_adapter_name
 @click.argument("alias_id", metavar="ALIAS", callback=_checked_id)
-@click.argument("version")
+@click.argument("version", required=False)
+@click.option("--gated/--not-gated", default=None, help="Let it move only to versions that have learned.")
+@click.option("--reason", default="", help="Why its gate shall let it pass all the same, in a line; it is kept.")
 @json_option
 @click.pass_obj
-def alias(data_dir: Path | None, name: str, alias_id: str, version: str, as_json: bool) -> None:
+def alias(
+    data_dir: Path | None,
+    name: str,
+    alias_id: str,
+    version: str | None,
+    gated: bool | None,
+    reason: str,
+    as_json: bool,
+) -> None:
     """Point an alias of an adapter at one of its versions; `latest` is what answers for the adapter itself.
 
-    VERSION is a digest, or its first 8 digits or more.
+    VERSION is a digest, or its first 8 digits or more. Without it, only the gate is set.
     """
+    if version is None and gated is None:
+        raise click.UsageError("Give a VERSION to point it at, or --gated or --not-gated to set its gate.")
     with Suite(find_suite(data_dir)) as suite:
-        digest = find_version(suite, name, version)
-        moved = suite.put(f"/v1/adapters/{name}/aliases/{alias_id}", {"version": digest})
+        digest = None if version is None else find_version(suite, name, version)
+        asked = {"version": digest, "gated": gated, "reason": reason}
+        body = {key: value for key, value in asked.items() if value not in {None, ""}}
+        moved = suite.put(f"/v1/adapters/{name}/aliases/{alias_id}", body)
     if as_json:
         print_json(moved)
-    else:
-        click.echo(f"{name}:{alias_id} answers with version {short(digest)} now.")
+        return
+    click.echo(f"{name}:{alias_id} answers with version {short(moved['version'])} now.")
+    if moved["gated"]:
+        click.echo("It is gated: it moves only to versions whose training report says that they learned.")
+    if moved["reason"]:
+        click.echo(printable(f"Kept as the reason: {moved['reason']}"))
 
 
 def _answers(found: Json) -> str:
@@ -132,6 +153,13 @@ def _answers(found: Json) -> str:
     if found["state"] != "ready":
         return f"does not answer: its latest version {version} is {found['state']}"
     return f"answers with {version} ({found['provenance']}, on {found['base_model']})"
+
+
+def _gate(alias_: Json) -> str:
+    why = f": {alias_['reason']}" if alias_["reason"] else ""
+    gate = "gated" if alias_["gated"] else "not gated any more"
+    passed = ", and its version was let through" if alias_["gated"] and why else ""
+    return f"{gate}{passed}{why}"
 
 
 def _state(suite: Suite, name: str, digest: str) -> str | None:

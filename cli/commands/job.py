@@ -7,6 +7,7 @@ import click
 
 from cli.client import Json, Suite, find_suite
 from cli.output import EXIT_FAILED, json_option, print_json, print_table, shown_time
+from cli.plans import show_report
 from cli.progress import follow
 from cli.versions import short_model
 
@@ -48,6 +49,20 @@ def watch(data_dir: Path | None, job_id: str, as_json: bool) -> None:
         ended = follow(suite, job_id, as_json=as_json)
     if ended["status"] != ENDED_WELL:
         raise SystemExit(EXIT_FAILED)
+
+
+@job.command("report")
+@click.argument("job_id")
+@json_option
+@click.pass_obj
+def report(data_dir: Path | None, job_id: str, as_json: bool) -> None:
+    """Show what a job's training has taught: the verdict, its reasons, and answers beside the base's."""
+    with Suite(find_suite(data_dir)) as suite:
+        found = suite.get(f"/v1/training_jobs/{job_id}/report")
+    if as_json:
+        print_json(found)
+    else:
+        show_report(found)
 
 
 @job.command("cancel")

@@ -6,13 +6,19 @@ import click
 
 from cli.client import Suite, find_suite
 from cli.commands.data import FORMATS
-from cli.output import EXIT_FAILED, EXIT_INTERRUPTED, json_option, print_json
+from cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, json_option, print_json
+from cli.plans import show_plan
 from cli.progress import follow
 
 
 @click.command()
 @click.option("--base", "base_id", required=True, help="Base model to train on, by its id.")
-@click.option("--data", "file", required=True, type=click.Path(path_type=Path), help="JSON or JSONL file of rows.")
+@click.option(
+    "--data", "file", required=True, type=click.Path(path_type=Path), help="JSON, JSONL or Parquet file of rows."
+)
+@click.option(
+    "--validation-data", "validation_file", type=click.Path(path_type=Path), help="File of rows to measure on alone."
+)
 @click.option("--name", required=True, help="Id of the adapter; a new version is added where it exists.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Row layout.  [default: detected]")
 @click.option("--epochs", type=int, help="Passes over the data.")
@@ -24,7 +30,14 @@ from cli.progress import follow
 @click.option("--lora-alpha", type=float, help="Scale of the adapter, divided by its rank.")
 @click.option("--max-sequence-length", type=int, help="Rows are cut to this many tokens.")
 @click.option("--seed", type=int, help="Seed of everything random.")
+@click.option(
+    "--validation-fraction",
+    type=click.FloatRange(0, 0.5),
+    help="Share of the different rows to measure on instead of learning them.  [default: 0.1 of 50 rows or more]",
+)
 @click.option("--priority", type=int, help="Of jobs that wait, those with a higher one come first.  [default: 0]")
+@click.option("--force", is_flag=True, help="Train though the plan is hopeless; it is told in the adapter's manifest.")
+@click.option("--dry-run", is_flag=True, help="Upload the file, print the plan, and train nothing.")
 @click.option("--detach", is_flag=True, help="Print the job's id and do not wait.")
 @json_option
 @click.pass_obj
@@ -34,27 +47,45 @@ def train(
     *,
     base_id: str,
     file: Path,
+    validation_file: Path | None,
     name: str,
     format_: str | None,
     epochs: int | None,
     seed: int | None,
+    validation_fraction: float | None,
     priority: int | None,
+    force: bool,
+    dry_run: bool,
     detach: bool,
     as_json: bool,
     **hyperparameters: float | str | None,
 ) -> None:
     """Upload a file, train an adapter on a base, and register it.
 
-    Ctrl-C leaves the job running; `tenon job watch` finds it again, `tenon job cancel` stops it.
+    With --dry-run nothing is trained: the plan is printed, and the exit status is 3 if it is hopeless. Ctrl-C leaves the job running; `tenon job watch` finds it again, `tenon job cancel` stops it.
     """
+    if validation_file and validation_fraction is not None:
+        raise click.UsageError("Give --validation-data or --validation-fraction, not both.")
     with Suite(find_suite(data_dir)) as suite:
         fields = {"purpose": "fine-tune"} | ({"format": format_} if format_ else {})
         uploaded = suite.upload("/v1/files", file, fields)
         chosen = {key: value for key, value in {"n_epochs": epochs, **hyperparameters}.items() if value is not None}
         body = {"model": base_id, "training_file": uploaded["id"], "adapter": name}
         method = {"type": "supervised", "supervised": {"hyperparameters": chosen}}
-        asked = {key: value for key, value in {"seed": seed, "priority": priority}.items() if value is not None}
-        job = suite.post("/v1/fine_tuning/jobs", body | {"method": method} | asked)
+        measured = suite.upload("/v1/files", validation_file, fields)["id"] if validation_file else None
+        optional = {
+            "seed": seed,
+            "priority": priority,
+            "validation_fraction": validation_fraction,
+            "validation_file": measured,
+        }
+        given = {key: value for key, value in optional.items() if value is not None}
+        body |= {"method": method, "force": force} | given
+        if dry_run:
+            plan = suite.post("/v1/training_jobs/plan", body)
+            print_json(plan) if as_json else show_plan(plan)
+            raise SystemExit(EXIT_REFUSED if plan["hopeless"] else 0)
+        job = suite.post("/v1/fine_tuning/jobs", body)
         if detach:
             print_json(job) if as_json else click.echo(job["id"])
             return

@@ -70,4 +70,6 @@ def alias_object(alias: adapter_pb2.Alias) -> Alias:
         version=last_part(alias.version),
         update_time=rfc3339(alias, "update_time"),
         etag=alias.etag,
+        gated=alias.gated,
+        reason=alias.reason or None,
     )

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 
 from gateway.mapping.jobs import state_name
 from gateway.mapping.times import rfc3339, unix
+from gateway.mapping.training import finding_object
 from gateway.names import last_part
 from gateway.schemas.fine_tuning import Checkpoint, CheckpointExtension, CheckpointMetrics, JobEvent
 from services.common.errors import from_status
@@ -15,6 +16,13 @@ Message = training_job_pb2.TrainingJobEvent.Message
 
 _LEVELS: Final[MappingProxyType[int, Level]] = MappingProxyType(
     {Message.LEVEL_INFO: "info", Message.LEVEL_WARNING: "warn", Message.LEVEL_ERROR: "error"}
+)
+_SEVERITIES: Final[MappingProxyType[int, Level]] = MappingProxyType(
+    {
+        training_job_pb2.TrainingFinding.SEVERITY_INFO: "info",
+        training_job_pb2.TrainingFinding.SEVERITY_WARNING: "warn",
+        training_job_pb2.TrainingFinding.SEVERITY_HOPELESS: "error",
+    }
 )
 _FIGURES: Final = (
     "step", "total_steps", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "epoch", "trained_tokens",
@@ -54,6 +62,8 @@ def _content(event: training_job_pb2.TrainingJobEvent) -> tuple[str, dict[str, A
             return "message", {"level": _level(event), "text": event.message.text}
         case "checkpoint":
             return "checkpoint", {"step": event.checkpoint.step, "size_bytes": event.checkpoint.size_bytes}
+        case "finding":
+            return "finding", finding_object(event.finding).model_dump()
         case _:
             return "state", _state(event.state_change)
 
@@ -99,6 +109,8 @@ def _state(change: training_job_pb2.TrainingJobEvent.StateChange) -> dict[str, A
 def _level(event: training_job_pb2.TrainingJobEvent) -> Level:
     if event.WhichOneof("event") == "message":
         return _LEVELS.get(event.message.level, "info")
+    if event.WhichOneof("event") == "finding":
+        return _SEVERITIES.get(event.finding.severity, "info")
     return "error" if event.state_change.HasField("error") else "info"
 
 
@@ -109,5 +121,7 @@ def _sentence(kind: str, data: dict[str, Any]) -> str:
         return str(data["text"])
     if kind == "checkpoint":
         return f"A checkpoint is kept after step {data['step']}"
+    if kind == "finding":
+        return f"{data['text']} {data['remedy']}".rstrip()
     told = f": {data['error']['message']}" if "error" in data else ""
     return f"The job is {data['state']}{told}"

@@ -3,9 +3,10 @@
 from types import MappingProxyType
 from typing import Any, Final
 
+from gateway.mapping.datasets import tokens_object
 from gateway.mapping.times import unix
-from gateway.names import last_part
-from gateway.schemas.files import FileExtension, FileObject, Statistics
+from gateway.names import base_model_name, last_part
+from gateway.schemas.files import CheckQuery, FileExtension, FileObject, Statistics
 from services.common.errors import DomainError, Reason, Violation
 from tenon.trainer.v1 import dataset_pb2
 
@@ -46,7 +47,7 @@ def file_object(dataset: dataset_pb2.Dataset) -> FileObject:
         created_at=unix(dataset.create_time),
         filename=dataset.display_name,
         tenon=FileExtension(
-            format=format_name(dataset.format), sha256=dataset.sha256, statistics=_statistics(dataset.statistics)
+            format=format_name(dataset.format), sha256=dataset.sha256, statistics=statistics_object(dataset.statistics)
         ),
     )
 
@@ -57,16 +58,31 @@ def check_lines(message: dataset_pb2.CheckDatasetResponse) -> list[dict[str, Any
         {"fault": {"line": f.line, "row": f.row, "field": f.field, "reason": f.reason}} for f in message.faults
     ]
     if message.HasField("statistics"):
-        counts = _statistics(message.statistics).model_dump()
+        counts = statistics_object(message.statistics).model_dump(exclude_none=True)
         lines.append({"summary": {"format": format_name(message.format), **counts}})
     return lines
 
 
-def _statistics(counts: dataset_pb2.DatasetStatistics) -> Statistics:
+def check_spec(query: CheckQuery) -> dataset_pb2.CheckDatasetSpec:
+    """Read how a file is to be checked.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT.
+    """
+    return dataset_pb2.CheckDatasetSpec(
+        format=format_to_proto(query.format),
+        base_model=str(base_model_name(query.base_model, "base_model")) if query.base_model else "",
+        max_sequence_length=query.max_sequence_length,
+    )
+
+
+def statistics_object(counts: dataset_pb2.DatasetStatistics) -> Statistics:
+    """Write what a check counted."""
     return Statistics(
         row_count=counts.row_count,
         faulty_row_count=counts.faulty_row_count,
         duplicate_row_count=counts.duplicate_row_count,
         answer_count=counts.answer_count,
         answer_characters=counts.answer_characters,
+        tokens=tokens_object(counts.tokens) if counts.HasField("tokens") else None,
     )

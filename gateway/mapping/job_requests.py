@@ -29,9 +29,13 @@ _FIELDS: Final = (
     ("training_job.hyperparameters.seed", "seed"),
     ("training_job.base_model", "model"),
     ("training_job.validation_dataset", "validation_file"),
+    ("training_job.validation_fraction", "validation_fraction"),
+    # Within a sentence.
+    ("validation_dataset", "validation_file"),
     ("training_job.dataset", "training_file"),
     ("training_job.labels", "metadata"),
     ("training_job.priority", "priority"),
+    ("training_job.force", "force"),
     ("training_job.", ""),
 )
 
@@ -74,12 +78,32 @@ def create_request(job: CreateJob, request_id: str) -> training_job_pb2.CreateTr
             base_model=str(base),
             dataset=str(dataset_name(job.training_file, "training_file")),
             validation_dataset=validation,
+            validation_fraction=job.validation_fraction,
             adapter=str(_adapter(job, base.base_model, identity)),
             hyperparameters=parameters,
             labels=job.metadata or {},
             priority=job.priority,
+            force=job.force or _forced_by_metadata(job),
         ),
     )
+
+
+def plan_request(job: CreateJob) -> training_job_pb2.PlanTrainingJobRequest:
+    """Read what a plan is asked for: the same as for a job.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT.
+    """
+    asked = create_request(job, "")
+    return training_job_pb2.PlanTrainingJobRequest(parent=asked.parent, training_job=asked.training_job)
+
+
+FORCE_KEY: Final = "tenon.force"
+"""In metadata, for clients that can send nothing else of their own: "true" is `force`."""
+
+
+def _forced_by_metadata(job: CreateJob) -> bool:
+    return (job.metadata or {}).get(FORCE_KEY) == "true"
 
 
 def in_rest_terms(error: DomainError) -> DomainError:

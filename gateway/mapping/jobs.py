@@ -1,11 +1,13 @@
 """Training jobs as fine-tuning jobs."""
 
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from google.rpc import status_pb2
 
+from gateway.mapping.hyperparameters import hyperparameters
 from gateway.mapping.times import rfc3339, unix
+from gateway.mapping.training import plan_object
 from gateway.names import last_part, public_version
 from gateway.schemas.fine_tuning import Job, JobError, JobExtension, JobProgress
 from services.common.errors import from_status
@@ -27,12 +29,6 @@ _STATUSES: Final[MappingProxyType[int, Status]] = MappingProxyType(
         training_job_pb2.TrainingJob.STATE_CANCELLED: "cancelled",
     }
 )
-_NUMBERS: Final = (
-    ("n_epochs", "epochs"), ("batch_size", "batch_size"), ("learning_rate", "learning_rate"),
-    ("warmup_ratio", "warmup_ratio"), ("lora_rank", "lora_rank"), ("lora_alpha", "lora_alpha"),
-    ("max_sequence_length", "max_sequence_length"), ("weight_decay", "weight_decay"),
-)  # fmt: skip
-_AUTO: Final = "auto"
 
 
 def state_name(state: training_job_pb2.TrainingJob.State) -> str:
@@ -65,18 +61,6 @@ def job_object(job: training_job_pb2.TrainingJob) -> Job:
     )
 
 
-def hyperparameters(chosen: training_job_pb2.Hyperparameters) -> dict[str, Any]:
-    """Write hyperparameters; "auto" where the trainer has not chosen yet."""
-    numbers = {name: getattr(chosen, field) if chosen.HasField(field) else _AUTO for name, field in _NUMBERS}
-    schedule = training_job_pb2.Hyperparameters.Schedule.Name(chosen.schedule).removeprefix("SCHEDULE_").lower()
-    return {
-        **numbers,
-        "learning_rate_multiplier": _AUTO,
-        "schedule": _AUTO if schedule == "unspecified" else schedule,
-        "target_modules": list(chosen.target_modules) or _AUTO,
-    }
-
-
 def _extension(job: training_job_pb2.TrainingJob) -> JobExtension:
     progress = job.progress
     return JobExtension(
@@ -92,6 +76,9 @@ def _extension(job: training_job_pb2.TrainingJob) -> JobExtension:
         attempt=job.attempt,
         priority=job.priority,
         start_time=rfc3339(job, "start_time"),
+        validation_fraction=job.validation_fraction if job.HasField("validation_fraction") else None,
+        force=job.force,
+        plan=plan_object(job.plan) if job.HasField("plan") else None,
     )
 
 

@@ -3,8 +3,10 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from gateway.described import describe, describe_all
+from gateway.errors import validation_error
 from gateway.mapping.adapters import alias_object, version_object
 from gateway.names import PROJECT, adapter_name, version_name
 from gateway.routes.common import RequestId
@@ -58,12 +60,22 @@ async def revoke_version(
 async def move_alias(
     adapter_id: str, alias_id: str, body: MoveAlias, services: ServicesOf, request_id: RequestId = ""
 ) -> Alias:
-    """Point an alias at a version; without an etag, it is created where there is none."""
+    """Point an alias at a version, set its gate, or both; without an etag, it is created where there is none."""
     adapter = adapter_name(adapter_id, "adapter_id")
     alias = adapter_pb2.Alias(
         name=str(AliasName(adapter.project, adapter.adapter, check_slug(alias_id, "alias_id"))),
-        version=str(version_name(adapter, body.version)),
+        version="" if body.version is None else str(version_name(adapter, body.version)),
         etag=body.etag,
+        gated=bool(body.gated),
     )
-    request = adapter_pb2.UpdateAliasRequest(alias=alias, allow_missing=not body.etag, request_id=request_id)
+    paths = [field for field in ("version", "gated") if getattr(body, field) is not None]
+    if not paths:
+        raise validation_error([{"loc": ("body", "version"), "type": "missing", "msg": "is required"}])
+    request = adapter_pb2.UpdateAliasRequest(
+        alias=alias,
+        update_mask=FieldMask(paths=paths),
+        allow_missing=not body.etag,
+        request_id=request_id,
+        reason=body.reason,
+    )
     return alias_object((await services.adapters.UpdateAlias(request)).alias)

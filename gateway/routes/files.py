@@ -1,20 +1,18 @@
-"""``/v1/files``, and the check of a file without storing it."""
+"""``/v1/files``."""
 
-import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
-from gateway.mapping.files import check_lines, file_object, format_to_proto
+from gateway.mapping.files import file_object, format_to_proto
 from gateway.multipart import read_form
 from gateway.names import PROJECT, dataset_name, last_part
 from gateway.routes.common import RequestId, cursor_page
 from gateway.schemas.common import CursorListing
-from gateway.schemas.files import CheckQuery, FileCursor, FileDeleted, FileObject
+from gateway.schemas.files import FileCursor, FileDeleted, FileObject
 from gateway.services import Services, ServicesOf
 from gateway.sse import started
 from gateway.uploads import GuardedStream, UploadForm, chunked
@@ -22,8 +20,8 @@ from tenon.trainer.v1 import dataset_pb2
 
 router = APIRouter(tags=["Files"])
 
-UPLOAD_PATHS = ("/v1/files", "/v1/datasets/check")
-"""Paths whose bodies are files, as expressions."""
+UPLOAD_PATH = "/v1/files"
+"""A path whose bodies are files, as an expression."""
 
 _FORM = {
     "requestBody": {
@@ -45,12 +43,6 @@ _FORM = {
                 }
             }
         },
-    }
-}
-_BYTES = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
@@ -107,15 +99,6 @@ async def delete_file(file_id: str, services: ServicesOf, request_id: RequestId 
     return FileDeleted(id=file_id)
 
 
-@router.post("/v1/datasets/check", response_class=StreamingResponse, openapi_extra=_BYTES)
-async def check_file(
-    query: Annotated[CheckQuery, Query()], request: Request, services: ServicesOf
-) -> StreamingResponse:
-    """Check a file without storing it: JSON lines, each a ``fault``, and at the end the ``summary``."""
-    lines = await started(_check(services, request, format_to_proto(query.format)))
-    return StreamingResponse(lines, media_type="application/x-ndjson")
-
-
 async def _upload(
     services: Services, spec: dataset_pb2.DatasetUploadSpec, form: UploadForm
 ) -> dataset_pb2.UploadDatasetResponse:
@@ -133,27 +116,6 @@ async def _upload_messages(
     yield dataset_pb2.UploadDatasetRequest(spec=spec)
     async for chunk in chunked(form.file()):
         yield dataset_pb2.UploadDatasetRequest(chunk=chunk)
-
-
-async def _check(services: Services, request: Request, row_format: dataset_pb2.DatasetFormat) -> AsyncIterator[str]:
-    messages = GuardedStream(_check_messages(request, row_format))
-    call = services.datasets.CheckDataset(aiter(messages), timeout=services.settings.upload_seconds)
-    try:
-        answers = aiter(call)
-        while (answer := await messages.unless_failed(anext(answers, None))) is not None:
-            for line in check_lines(answer):
-                yield json.dumps(line, ensure_ascii=False) + "\n"
-    finally:
-        call.cancel()
-
-
-async def _check_messages(
-    request: Request, row_format: dataset_pb2.DatasetFormat
-) -> AsyncIterator[dataset_pb2.CheckDatasetRequest]:
-    yield dataset_pb2.CheckDatasetRequest(format=row_format)
-    async with aclosing(request.stream()) as body:
-        async for chunk in chunked(body):
-            yield dataset_pb2.CheckDatasetRequest(chunk=chunk)
 
 
 async def _download(services: Services, file_id: str) -> AsyncIterator[bytes]:

@@ -7,18 +7,23 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from gateway.mapping.events import checkpoint_id, checkpoint_object, event_id, event_object, watch_event
-from gateway.mapping.job_requests import create_request, in_rest_terms
+from gateway.mapping.job_requests import create_request, in_rest_terms, plan_request
 from gateway.mapping.jobs import job_object
+from gateway.mapping.training import plan_object, report_object
 from gateway.names import PROJECT, job_name, last_part
 from gateway.routes.common import RequestId, cursor_page
 from gateway.schemas.common import Cursor, CursorListing
 from gateway.schemas.fine_tuning import Checkpoint, CreateJob, EventCursor, Job, JobEvent, WatchQuery
+from gateway.schemas.training import TrainingPlan, TrainingReport
 from gateway.services import Services, ServicesOf
 from gateway.sse import comment, event, event_stream, started, until
 from services.common.errors import DomainError
 from tenon.trainer.v1 import training_job_pb2
 
 router = APIRouter(tags=["Fine-tuning"])
+
+_PLAN_SECONDS: Final = 300.0
+"""A process starts, and every row is tokenised."""
 
 _WATCH_SECONDS: Final = 30 * 24 * 3600.0
 """A watch lasts as long as its job; no job lasts longer."""
@@ -119,6 +124,23 @@ async def list_checkpoints(
         after=query.after,
         limit=query.limit,
     )
+
+
+@router.post("/v1/training_jobs/plan")
+async def plan_job(body: CreateJob, services: ServicesOf) -> TrainingPlan:
+    """Reckon what a job would be, and queue nothing; takes what POST /v1/fine_tuning/jobs takes."""
+    try:
+        answer = await services.jobs.PlanTrainingJob(plan_request(body), timeout=_PLAN_SECONDS)
+    except DomainError as error:
+        raise in_rest_terms(error) from None
+    return plan_object(answer.plan)
+
+
+@router.get("/v1/training_jobs/{training_job_id}/report")
+async def get_report(training_job_id: str, services: ServicesOf) -> TrainingReport:
+    """What a job's training has taught, with its verdict."""
+    request = training_job_pb2.GetTrainingReportRequest(name=str(job_name(training_job_id)))
+    return report_object(training_job_id, (await services.jobs.GetTrainingReport(request)).report)
 
 
 @router.get("/v1/training_jobs/{training_job_id}/watch", response_class=StreamingResponse)

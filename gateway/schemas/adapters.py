@@ -20,6 +20,8 @@ class Alias(Answered):
     version: str
     update_time: str | None
     etag: str
+    gated: bool = Field(description="Whether it moves only to versions that have learned, or with a reason.")
+    reason: str | None = Field(description="Why its version passed the gate all the same; null where none was needed.")
 
 
 class Adapter(Answered):
@@ -75,11 +77,17 @@ class RevokeVersion(Accepted):
 
 
 class MoveAlias(Accepted):
-    """Where an alias shall point."""
+    """Where an alias shall point, and whether it is gated."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"version": "fcc29bf941e7b74034ac2e4979b88dd2c6ec4a15ac83c685d03a9f309158aada"}}
     )
 
-    version: str = Field(max_length=256, description="A version of the adapter, by its digest.")
+    version: str | None = Field(
+        None, max_length=256, description="A version of the adapter, by its digest; left out, only the gate is set."
+    )
     etag: str = Field("", max_length=256, description="Move it only while it has this etag.")
+    gated: bool | None = Field(
+        None, description="Let it move only to versions that have learned, or with a reason; left out, as it is."
+    )
+    reason: str = Field("", max_length=1000, description="Why a gate shall let it pass all the same; it is kept.")

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from gateway.schemas.common import Answered, Cursor, Query
+from gateway.schemas.common import MAX_INT32, Answered, Cursor, Query
+from gateway.schemas.datasets import Tokens
 
 FormatName = Literal["alpaca", "sharegpt", "openai_chat", "prompt_completion"]
 
@@ -17,6 +18,7 @@ class Statistics(Answered):
     duplicate_row_count: int
     answer_count: int
     answer_characters: int
+    tokens: Tokens | None = Field(None, description="What a base makes of the rows, where one is named.")
 
 
 class FileExtension(Answered):
@@ -62,3 +64,7 @@ class CheckQuery(Query):
     """How to check a file."""
 
     format: FormatName | None = Field(None, description="Its rows' layout; left out, it is detected.")
+    base_model: str | None = Field(None, max_length=256, description="A base, by its id, to count tokens with.")
+    max_sequence_length: int | None = Field(
+        None, ge=0, le=MAX_INT32, description="Tokens that rows are cut to; needs base_model."
+    )

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from gateway.schemas.common import MAX_INT32, MAX_INT64, Accepted, Answered, Cursor, Only, Query
+from gateway.schemas.training import TrainingPlan
 
 
 def _without_auto(value: Any) -> Any:
@@ -67,6 +68,11 @@ class CreateJob(Accepted):
     model: str = Field(max_length=256, description="The base to train on, by its id.")
     training_file: str = Field(max_length=256)
     validation_file: str | None = Field(None, max_length=256)
+    validation_fraction: float | None = Field(
+        None,
+        description="Share of the file's different rows that is measured on and not learnt, 0 to 0.5; not beside "
+        "validation_file. Left out, a tenth of 50 rows or more.",
+    )
     adapter: str | None = Field(None, max_length=256, description="The adapter that gets the new version, by its id.")
     suffix: str | None = Field(None, min_length=1, max_length=64, description="Names the adapter {model}-{suffix}.")
     seed: int | None = Field(None, ge=0, le=MAX_INT64)
@@ -80,6 +86,9 @@ class CreateJob(Accepted):
     method: Method | None = None
     hyperparameters: Hyperparameters | None = Field(None, description="OpenAI's older place for them.")
     integrations: Annotated[Any, Only(([],))] = None
+    force: bool = Field(
+        False, description="Train though the plan is hopeless; kept, and told in the adapter's manifest."
+    )
 
 
 class JobError(Answered):
@@ -109,6 +118,9 @@ class JobExtension(Answered):
     attempt: int
     priority: int
     start_time: str | None
+    validation_fraction: float | None = Field(None, description="As asked for.")
+    force: bool = Field(description="Whether it is trained though the plan is hopeless.")
+    plan: TrainingPlan | None = Field(description="What it was reckoned to be; null before a worker has.")
 
 
 class Job(Answered):

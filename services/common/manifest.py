@@ -15,6 +15,7 @@ import rfc8785
 from services.common.errors import DomainError, Reason
 from services.common.identity.canonical import parse_json
 from services.common.probe import Probe
+from services.common.training_report import TrainingReport, report_of
 
 SCHEME: Final = "tenon.adapter/1"
 MAX_MANIFEST_BYTES: Final = 1024 * 1024
@@ -79,7 +80,8 @@ class AdapterManifest:
         peft: adapter_config.json's settings that matter to a reader: peft_type, r, lora_alpha, target_modules.
         chat_template: the template it was trained with, or None.
         stop_token_ids: tokens that end its turn.
-        training: job, dataset digest, hyperparameters, seed, steps, library versions, compute; empty if declared.
+        training: job, dataset digest, hyperparameters, seed, steps, library versions, compute, whether it was forced and
+            what spoke against it, the training report; empty if declared.
         probe: what base and adapter answered when training ended; None if nobody asked them.
     """
 
@@ -125,6 +127,11 @@ class AdapterManifest:
         """The fingerprint id of the base it was trained on."""
         return str(self.base["id"])
 
+    @property
+    def report(self) -> TrainingReport | None:
+        """What its training has taught; None if it is declared, or from before there were reports."""
+        return report_of(self.training)
+
     def file(self, path: str) -> ManifestFile | None:
         """The file of that name, if the manifest lists it."""
         return next((file for file in self.files if file.path == path), None)
@@ -150,6 +157,7 @@ class AdapterManifest:
             training=_parse_mapping(document["training"], "training"),
             probe=_parse_probe(document["probe"]),
         )
+        report_of(manifest.training)
         _require(manifest.to_bytes() == data, "it is not canonical: files are listed by path, keys are those known")
         return manifest
 

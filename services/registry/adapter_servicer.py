@@ -15,6 +15,7 @@ from services.common.rpc.interceptors import Context
 from services.common.signing import Trust
 from services.registry import adapters, aliases, convert, versions
 from services.registry.failures import invalid
+from services.registry.gate import Passage
 from services.registry.mutation import mutate
 from services.registry.store import RegistryStore, RegistryTransaction
 from tenon.registry.v1 import adapter_pb2 as pb
@@ -114,15 +115,20 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def UpdateAlias(self, request: pb.UpdateAliasRequest, _: Context) -> pb.UpdateAliasResponse:
         """See adapter.proto."""
         name = AliasName.parse(request.alias.name, "alias.name")
-        target = AdapterVersionName.parse(request.alias.version, "alias.version")
-        if set(request.update_mask.paths) - {"version"}:
-            paths = ", ".join(request.update_mask.paths)[:200]
-            raise invalid("update_mask", f"update_mask is {paths!r}; only `version` can be updated.")
+        paths = set(request.update_mask.paths) or {"version"}
+        if paths - {"version", "gated"}:
+            shown = ", ".join(request.update_mask.paths)[:200]
+            raise invalid("update_mask", f"update_mask is {shown!r}; only `version` and `gated` can be updated.")
+        passage = Passage(request.alias.gated if "gated" in paths else None, request.reason)
+        target = AdapterVersionName.parse(request.alias.version, "alias.version") if "version" in paths else None
+        expected = request.alias.etag
 
         async def move(transaction: RegistryTransaction) -> pb.UpdateAliasResponse:
-            alias = await aliases.move(
-                transaction, name, target, expected=request.alias.etag, create=request.allow_missing
-            )
+            if target is None:
+                alias = await aliases.set_gate(transaction, name, expected=expected, passage=passage)
+            else:
+                create = request.allow_missing
+                alias = await aliases.move(transaction, name, target, expected=expected, create=create, passage=passage)
             return pb.UpdateAliasResponse(alias=convert.alias(alias))
 
         return await mutate(self._store, name.project, request, pb.UpdateAliasResponse, move)

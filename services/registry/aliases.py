@@ -1,10 +1,12 @@
 """Aliases: names that point at READY versions, moved only as their etag allows."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName
 from services.registry import adapters, failures, versions
+from services.registry.gate import Passage, passed
 from services.registry.model import AdapterVersion, Alias, etag
 from services.registry.pages import Page, PageRequest, read_page
 from services.registry.store import RegistryTransaction
@@ -14,9 +16,15 @@ LATEST: Final = "latest"
 
 
 async def move(
-    transaction: RegistryTransaction, name: AliasName, target: AdapterVersionName, *, expected: str, create: bool
+    transaction: RegistryTransaction,
+    name: AliasName,
+    target: AdapterVersionName,
+    *,
+    expected: str,
+    create: bool,
+    passage: Passage = Passage(),  # noqa: B008  # frozen
 ) -> Alias:
-    """Point an alias at a version; an alias that points there already stays as it is.
+    """Point an alias at a version, set its gate, or both; an alias that is so already stays as it is.
 
     Args:
         transaction: of the registry.
@@ -24,25 +32,42 @@ async def move(
         target: a READY version of the same adapter.
         expected: the etag that the alias must have; empty for any.
         create: make the alias where there is none.
+        passage: what is asked of its gate.
 
     Raises:
         DomainError: ADAPTER_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; ALIAS_NOT_FOUND; ADAPTER_VERSION_NOT_READY;
-            ADAPTER_VERSION_REVOKED; ETAG_MISMATCH; INVALID_ARGUMENT: the version is another adapter's.
+            ADAPTER_VERSION_REVOKED; ETAG_MISMATCH; VERDICT_NOT_ADMITTED: a gate is in the way; INVALID_ARGUMENT: the
+            version is another adapter's, or the reason is no line.
     """
     adapter = AdapterName(name.project, name.adapter)
     if AdapterName(target.project, target.adapter) != adapter:
         raise failures.invalid("alias.version", f"{target} is not a version of {adapter}, so its alias cannot name it.")
     await adapters.lock(transaction, adapter)
-    await versions.get_ready(transaction, target)
+    version = await versions.get_ready(transaction, target)
     current = await transaction.find_alias(name)
     if current is None and not create:
         raise failures.alias_not_found(name)
     _check_etag(name, expected, current)
-    if current is not None and current.version == target:
+    # A megabyte of JSON may have to be read.
+    gated, reason = await asyncio.to_thread(passed, name, current, version, passage)
+    if current is not None and (current.version, current.gated, current.reason) == (target, gated, reason):
         return current
-    moved = await transaction.put_alias(name, target)
+    moved = await transaction.put_alias(name, target, gated=gated, reason=reason)
     await transaction.touch_adapter(adapter)
     return moved
+
+
+async def set_gate(transaction: RegistryTransaction, name: AliasName, *, expected: str, passage: Passage) -> Alias:
+    """Gate an alias where it points, or take its gate away.
+
+    Raises:
+        DomainError: ALIAS_NOT_FOUND, and as ``move``.
+    """
+    await adapters.lock(transaction, AdapterName(name.project, name.adapter))
+    current = await transaction.find_alias(name)
+    if current is None:
+        raise failures.alias_not_found(name)
+    return await move(transaction, name, current.version, expected=expected, create=False, passage=passage)
 
 
 async def delete(transaction: RegistryTransaction, name: AliasName, *, expected: str) -> None:

@@ -124,6 +124,8 @@ def alias(model: Alias) -> adapter_pb.Alias:
         version=str(model.version),
         update_time=_timestamp(model.update_time),
         etag=etag(model.revision),
+        gated=model.gated,
+        reason=model.reason,
     )
 
 

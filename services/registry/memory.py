@@ -186,9 +186,9 @@ class MemoryTransaction:
         """See `RegistryTransaction.find_alias`."""
         return self._tables.aliases.get(name)
 
-    async def put_alias(self, name: AliasName, version: AdapterVersionName) -> Alias:
+    async def put_alias(self, name: AliasName, version: AdapterVersionName, *, gated: bool, reason: str) -> Alias:
         """See `RegistryTransaction.put_alias`."""
-        self._tables.aliases[name] = Alias(name, version, self._next(), self._now)
+        self._tables.aliases[name] = Alias(name, version, self._next(), self._now, gated, reason)
         return self._tables.aliases[name]
 
     async def delete_alias(self, name: AliasName) -> None:

@@ -160,12 +160,16 @@ class Alias:
         version: where it points.
         revision: another one after every move, never used twice.
         update_time: when it was last moved.
+        gated: whether only versions that have learned pass, or those with a reason.
+        reason: why its version passed all the same, or why it is gated no more; empty where none was needed.
     """
 
     name: AliasName
     version: AdapterVersionName
     revision: int
     update_time: datetime
+    gated: bool = False
+    reason: str = ""
 
 
 def etag(revision: int) -> str:

@@ -150,9 +150,11 @@ class PostgresTransaction:
         row = await self._one("find_alias", **asdict(name))
         return _alias(row) if row else None
 
-    async def put_alias(self, name: AliasName, version: AdapterVersionName) -> Alias:
+    async def put_alias(self, name: AliasName, version: AdapterVersionName, *, gated: bool, reason: str) -> Alias:
         """See `RegistryTransaction.put_alias`."""
-        return _alias(await self._same("put_alias", **asdict(name), version=version.version))
+        return _alias(
+            await self._same("put_alias", **asdict(name), version=version.version, gated=gated, reason=reason)
+        )
 
     async def delete_alias(self, name: AliasName) -> None:
         """See `RegistryTransaction.delete_alias`."""
@@ -229,4 +231,6 @@ def _alias(row: Row) -> Alias:
         version=AdapterVersionName(row["project"], row["adapter"], row["version"]),
         revision=row["revision"],
         update_time=row["update_time"],
+        gated=row["gated"],
+        reason=row["reason"],
     )

@@ -111,10 +111,10 @@ SELECT * FROM registry.aliases
 WHERE project = %(project)s AND adapter = %(adapter)s AND alias = %(alias)s
 
 -- name: put_alias
-INSERT INTO registry.aliases (project, adapter, alias, version)
-VALUES (%(project)s, %(adapter)s, %(alias)s, %(version)s)
+INSERT INTO registry.aliases (project, adapter, alias, version, gated, reason)
+VALUES (%(project)s, %(adapter)s, %(alias)s, %(version)s, %(gated)s, %(reason)s)
 ON CONFLICT (project, adapter, alias) DO UPDATE
-SET version = excluded.version, revision = excluded.revision, update_time = excluded.update_time
+SET version = excluded.version, gated = excluded.gated, reason = excluded.reason, revision = excluded.revision, update_time = excluded.update_time
 RETURNING *
 
 -- name: delete_alias

@@ -70,8 +70,8 @@ class RegistryTransaction(Protocol):
     async def find_alias(self, name: AliasName) -> Alias | None:
         """Return an alias."""
 
-    async def put_alias(self, name: AliasName, version: AdapterVersionName) -> Alias:
-        """Point an alias, new or not, at a READY version of its adapter."""
+    async def put_alias(self, name: AliasName, version: AdapterVersionName, *, gated: bool, reason: str) -> Alias:
+        """Point an alias, new or not, at a READY version of its adapter, and set its gate and the reason kept."""
 
     async def delete_alias(self, name: AliasName) -> None:
         """Remove an alias, if it is there."""

@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from services.common.artifacts.connect import connect_store
 from services.common.db import migrate_when_reachable, open_database
@@ -18,10 +19,14 @@ from services.trainer.adapter_import import AdapterImports
 from services.trainer.background import beside
 from services.trainer.checkpoint_sweep import keep_discarding
 from services.trainer.dataset_catalog import DatasetCatalog
+from services.trainer.dataset_examination import DatasetExaminations
 from services.trainer.dataset_servicer import DatasetServicer
 from services.trainer.datasets import Limits
+from services.trainer.examiner import Examiner
+from services.trainer.executor import LocalExecutor
 from services.trainer.job_servicer import TrainingJobServicer
 from services.trainer.jobs import Jobs
+from services.trainer.planner import Planner
 from services.trainer.postgres import MIGRATIONS, SCHEMA, PostgresStore
 from services.trainer.publish import Publisher
 from services.trainer.queue import JobQueue, keep_recovering
@@ -34,6 +39,11 @@ from services.trainer.watch import Watcher
 from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceStub
 from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceStub
 from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, training_job_pb2_grpc
+
+UNPACKED_BY_PACKED: Final = 4
+"""How many times as large as the largest data set the rows of a Parquet file may be."""
+STOP_SECONDS: Final = 2.0
+"""How long a process that reckons a plan may take to end; it has nothing to put away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +75,27 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
         store = PostgresStore(database)
         queue = JobQueue(store.jobs, store.datasets, settings.job_lease_seconds, settings.job_max_attempts)
+        base_models, adapters = BaseModelServiceStub(registry), AdapterServiceStub(registry)
+        examiner = Examiner(
+            base_models,
+            cache_dir=settings.cache_dir,
+            base_roots=settings.base_roots,
+            directory=settings.upload_dir,
+        )
         catalog = DatasetCatalog(
             store=store,
             artifacts=artifacts,
-            limits=Limits(max_row_bytes=settings.dataset_max_row_bytes),
+            limits=Limits(
+                max_row_bytes=settings.dataset_max_row_bytes,
+                max_unpacked_bytes=UNPACKED_BY_PACKED * settings.dataset_max_bytes,
+            ),
             max_bytes=settings.dataset_max_bytes,
+            examiner=examiner,
             upload_dir=settings.upload_dir,
         )
-        base_models, adapters = BaseModelServiceStub(registry), AdapterServiceStub(registry)
+        examinations = DatasetExaminations(
+            store=store, artifacts=artifacts, examiner=examiner, directory=settings.upload_dir
+        )
         jobs = Jobs(store, base_models)
         imports = AdapterImports(
             base_models=base_models,
@@ -83,6 +106,15 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
             upload_dir=settings.upload_dir,
         )
         exports = AdapterExports(adapters, artifacts)
+        planner = Planner(
+            datasets=store.datasets,
+            artifacts=artifacts,
+            base_models=base_models,
+            executor=LocalExecutor(STOP_SECONDS),
+            cache_dir=settings.cache_dir,
+            base_roots=settings.base_roots,
+            scratch=settings.upload_dir,
+        )
         watcher = Watcher(store.jobs, wakeups, settings.watch_reread_seconds)
         async with (
             beside(forward_notifications(database, EVENTS_CHANNEL, wakeups)),
@@ -90,8 +122,8 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
             beside(keep_discarding(store.jobs, artifacts, settings.job_lease_seconds)),
         ):
             services = [
-                _dataset_service(DatasetServicer(catalog)),
-                _job_service(TrainingJobServicer(jobs, watcher)),
+                _dataset_service(DatasetServicer(catalog, examinations)),
+                _job_service(TrainingJobServicer(jobs, watcher, planner)),
                 _transfer_service(AdapterTransferServicer(imports, exports)),
             ]
             yield Trainer(services, {"database": database.check, "artifacts": check_artifacts})

@@ -16,6 +16,7 @@ from services.common.resource_names import (
     TrainingJobName,
     check_slug,
 )
+from services.trainer.datasets.split import MOST_FRACTION
 from services.trainer.model import Hyperparameters
 
 MAX_LABELS: Final = 16
@@ -45,7 +46,9 @@ class JobDraft:
         adapter: what gets the new version.
         hyperparameters: how to train.
         labels: the caller's own pairs.
+        validation_fraction: share of the data set's different rows to measure on, or None.
         priority: of jobs that wait, those with a higher one come first.
+        force: train though the plan is hopeless.
     """
 
     parent: str
@@ -56,7 +59,9 @@ class JobDraft:
     adapter: str
     hyperparameters: Hyperparameters
     labels: Mapping[str, str] = field(default_factory=dict)
+    validation_fraction: float | None = None
     priority: int = 0
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,7 @@ class AdmittedJob:
     adapter: AdapterName
     hyperparameters: Hyperparameters
     labels: Mapping[str, str]
+    validation_fraction: float | None = None
     priority: int
 
 
@@ -95,6 +101,7 @@ def admit(draft: JobDraft, new_id: str) -> AdmittedJob:
         else None
     )
     adapter = _owned(faults, AdapterName, draft.adapter, "training_job.adapter", project)
+    _check_fraction(faults, draft)
     _check_labels(faults, draft.labels)
     in_range = -MAX_PRIORITY <= draft.priority <= MAX_PRIORITY
     text = f"it is {draft.priority}; it must be at least -{MAX_PRIORITY} and at most {MAX_PRIORITY}"
@@ -110,6 +117,7 @@ def admit(draft: JobDraft, new_id: str) -> AdmittedJob:
         adapter=adapter,
         hyperparameters=draft.hyperparameters,
         labels=dict(draft.labels),
+        validation_fraction=draft.validation_fraction,
         priority=draft.priority,
     )
 
@@ -134,6 +142,11 @@ def context_length(document: bytes) -> int | None:
         config = json.loads(document).get("config", {})
     except (ValueError, AttributeError):
         return None
+    return context_of(config)
+
+
+def context_of(config: Mapping[str, Any]) -> int | None:
+    """Return the tokens a model of this config.json can see at once; None if it does not say."""
     for place in (config, config.get("text_config")):
         for key in ("max_position_embeddings", "n_positions"):
             if isinstance(place, dict) and isinstance(place.get(key), int):
@@ -183,6 +196,17 @@ def _owned(faults: _Faults, kind: type[N], value: str, name: str, project: str |
         faults.add(name, f"it belongs to project {owner}; a job of project {project} can only use its own")
         return None
     return parsed
+
+
+def _check_fraction(faults: _Faults, draft: JobDraft) -> None:
+    name, fraction = "training_job.validation_fraction", draft.validation_fraction
+    if fraction is None:
+        return
+    # NaN compares false with everything.
+    fits = 0 <= fraction <= MOST_FRACTION
+    faults.require(fits, name, f"it is {fraction}; it must be at least 0 and at most {MOST_FRACTION}")
+    alone = not draft.validation_dataset
+    faults.require(alone, name, "it must be left out beside a validation_dataset, which says what to measure on")
 
 
 def _check_labels(faults: _Faults, labels: Mapping[str, str]) -> None:

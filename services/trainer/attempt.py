@@ -98,6 +98,9 @@ class Attempts:
         async with Recorder(self.queue, claim.lease, flush_seconds=self.flush_seconds) as recorder:
 
             async def tell(error: DomainError) -> None:
+                if error.reason is Reason.VERDICT_NOT_ADMITTED:
+                    await recorder.say(Level.WARNING, f"The version is READY, but {error.message}")
+                    return
                 # Not the error's own text: it is for whoever runs the platform, and may tell of its machines.
                 text = f"Publication has to wait ({error.reason}). The result is kept, and published once that is over."
                 await recorder.say(Level.WARNING, text)
@@ -182,11 +185,13 @@ class Attempts:
             dataset_format=rows.format,
             validation_path=await self._fetch(validation, directory / "validation") if validation else None,
             validation_format=validation.format if validation else None,
+            validation_fraction=job.validation_fraction,
             output_directory=directory / "output",
             hyperparameters=job.hyperparameters,
             cache_dir=self.cache_dir / "digests",
             threads=self.threads,
             checkpoints=await self._checkpoint_task(claim, directory, recorder),
+            force=job.force,
         )
 
     async def _checkpoint_task(self, claim: Claim, directory: Path, recorder: Recorder) -> CheckpointTask:

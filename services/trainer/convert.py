@@ -26,7 +26,9 @@ from services.trainer.model import (
     StepMetrics,
     TrainingJob,
 )
-from services.trainer.recipe.protocol import Level, Schedule
+from services.trainer.plan_convert import finding_to_proto, plan_to_proto
+from services.trainer.planner import Reckoned
+from services.trainer.recipe.protocol import Finding, Level, Plan, ResolvedHyperparameters, Schedule
 from services.trainer.watch import Heartbeat, Update
 from tenon.trainer.v1 import dataset_pb2, training_job_pb2
 
@@ -116,14 +118,17 @@ def dataset_to_proto(dataset: Dataset) -> dataset_pb2.Dataset:
     )
 
 
-def statistics_to_proto(statistics: Statistics) -> dataset_pb2.DatasetStatistics:
-    """Write what a check counted."""
+def statistics_to_proto(
+    statistics: Statistics, tokens: dataset_pb2.TokenStatistics | None = None
+) -> dataset_pb2.DatasetStatistics:
+    """Write what a check counted, and what a base made of the rows."""
     return dataset_pb2.DatasetStatistics(
         row_count=statistics.row_count,
         faulty_row_count=statistics.faulty_row_count,
         duplicate_row_count=statistics.duplicate_row_count,
         answer_count=statistics.answer_count,
         answer_characters=statistics.answer_characters,
+        tokens=tokens,
     )
 
 
@@ -132,7 +137,9 @@ def faults_to_proto(faults: Sequence[Fault]) -> list[dataset_pb2.DatasetFault]:
     return [dataset_pb2.DatasetFault(line=f.line, row=f.row, field=f.field, reason=f.reason) for f in faults]
 
 
-def draft_from_proto(request: training_job_pb2.CreateTrainingJobRequest) -> JobDraft:
+def draft_from_proto(
+    request: training_job_pb2.CreateTrainingJobRequest | training_job_pb2.PlanTrainingJobRequest,
+) -> JobDraft:
     """Read what is asked for.
 
     Raises:
@@ -141,14 +148,16 @@ def draft_from_proto(request: training_job_pb2.CreateTrainingJobRequest) -> JobD
     job = request.training_job
     return JobDraft(
         parent=request.parent,
-        training_job_id=request.training_job_id,
+        training_job_id=getattr(request, "training_job_id", ""),
         base_model=job.base_model,
         dataset=job.dataset,
         validation_dataset=job.validation_dataset,
         adapter=job.adapter,
         hyperparameters=_hyperparameters_from_proto(job.hyperparameters),
         labels=dict(job.labels),
+        validation_fraction=job.validation_fraction if job.HasField("validation_fraction") else None,
         priority=job.priority,
+        force=job.force,
     )
 
 
@@ -163,6 +172,9 @@ def job_to_proto(job: TrainingJob) -> training_job_pb2.TrainingJob:
         adapter=str(job.adapter),
         hyperparameters=_hyperparameters_to_proto(job.hyperparameters),
         labels=job.labels,
+        validation_fraction=job.validation_fraction,
+        force=job.force,
+        plan=_plan(job.plan) if job.plan else None,
         state=_STATES[job.state],
         base_fingerprint_id=job.base_fingerprint_id,
         progress=training_job_pb2.TrainingProgress(
@@ -199,6 +211,8 @@ def event_to_proto(event: JobEvent) -> training_job_pb2.TrainingJobEvent:
         case CheckpointKept():
             message.checkpoint.step = body.step
             message.checkpoint.size_bytes = body.size
+        case Finding():
+            message.finding.CopyFrom(finding_to_proto(body))
     return message
 
 
@@ -212,6 +226,17 @@ def checkpoint_to_proto(job: TrainingJobName, checkpoint: JobCheckpoint) -> trai
         size_bytes=checkpoint.size,
         stored=checkpoint.stored,
     )
+
+
+def reckoned_to_proto(reckoned: Reckoned) -> training_job_pb2.TrainingPlan:
+    """Write what came of reckoning."""
+    if reckoned.plan is not None:
+        return _plan(reckoned.plan)
+    return training_job_pb2.TrainingPlan(findings=map(finding_to_proto, reckoned.findings))
+
+
+def _plan(plan: Plan) -> training_job_pb2.TrainingPlan:
+    return plan_to_proto(plan, _hyperparameters_to_proto(plan.hyperparameters))
 
 
 def update_to_proto(update: Update) -> training_job_pb2.WatchTrainingJobResponse:
@@ -251,7 +276,7 @@ def _hyperparameters_from_proto(message: training_job_pb2.Hyperparameters) -> Hy
     return Hyperparameters(schedule=schedule, target_modules=tuple(message.target_modules), **chosen)
 
 
-def _hyperparameters_to_proto(values: Hyperparameters) -> training_job_pb2.Hyperparameters:
+def _hyperparameters_to_proto(values: Hyperparameters | ResolvedHyperparameters) -> training_job_pb2.Hyperparameters:
     chosen = {field: getattr(values, field) for field in _CHOICES}
     schedule = training_job_pb2.Hyperparameters.SCHEDULE_UNSPECIFIED
     return training_job_pb2.Hyperparameters(

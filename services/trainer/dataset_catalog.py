@@ -10,13 +10,15 @@ from typing import Final
 from services.common.artifacts.store import ArtifactStore
 from services.common.errors import DomainError, Reason, Violation
 from services.common.paging import page_limit
-from services.common.resource_names import DatasetName, ProjectName
+from services.common.resource_names import BaseModelName, DatasetName, ProjectName
 from services.trainer.datasets import DatasetFormat, Fault, Limits, Summary
+from services.trainer.datasets.tokens import TokenStatistics
+from services.trainer.examiner import Examiner, Measure, Rows
 from services.trainer.model import Dataset
 from services.trainer.once import M, Once
 from services.trainer.pages import next_token, read_position
 from services.trainer.store import Store
-from services.trainer.stored import stored_bytes
+from services.trainer.stored import lost, stored_bytes
 from services.trainer.uploads import Upload, check, receive, require_faultless
 
 MAX_DISPLAY_NAME: Final = 255
@@ -38,6 +40,34 @@ class UploadSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSpec:
+    """How bytes to come are checked.
+
+    Attributes:
+        format: their format, or None to detect it.
+        base_model: what to measure their rows with, or None.
+        max_sequence_length: tokens that rows are cut to, or None for what training would choose.
+    """
+
+    format: DatasetFormat | None
+    base_model: BaseModelName | None = None
+    max_sequence_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The end of a check.
+
+    Attributes:
+        summary: format and counts.
+        tokens: what the base makes of the good rows; None without a base or a good row.
+    """
+
+    summary: Summary
+    tokens: TokenStatistics | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetCatalog:
     """What callers can do with data sets.
 
@@ -46,6 +76,7 @@ class DatasetCatalog:
         artifacts: where their bytes are kept.
         limits: how much of a row is accepted.
         max_bytes: how much of a file is accepted.
+        examiner: tokenises rows for a base.
         upload_dir: where uploads lie while they are checked; None is the system's temporary directory.
     """
 
@@ -53,6 +84,7 @@ class DatasetCatalog:
     artifacts: ArtifactStore
     limits: Limits
     max_bytes: int
+    examiner: Examiner
     upload_dir: Path | None = None
 
     async def upload(self, spec: UploadSpec, chunks: AsyncIterator[bytes], once: Once[Dataset, M]) -> M:
@@ -67,19 +99,24 @@ class DatasetCatalog:
             summary = await require_faultless(upload.path, spec.format, self.limits)
             return await self._keep(spec, upload, summary, once.of_content(upload.sha256))
 
-    async def check(
-        self,
-        row_format: DatasetFormat | None,
-        chunks: AsyncIterator[bytes],
-    ) -> AsyncIterator[Sequence[Fault] | Summary]:
-        """Yield the faults of a file, some at a time, and last a Summary; nothing is stored.
+    async def check(self, spec: CheckSpec, chunks: AsyncIterator[bytes]) -> AsyncIterator[Sequence[Fault] | Checked]:
+        """Yield the faults of a file, some at a time, and last what was counted; nothing is stored.
 
         Raises:
-            DomainError: LIMIT_EXCEEDED.
+            DomainError: LIMIT_EXCEEDED. With a base BASE_MODEL_NOT_FOUND and INVALID_ARGUMENT, before anything is read, and
+                those of ``Examiner``.
         """
+        length = spec.max_sequence_length
+        measure = await self.examiner.measure_for(spec.base_model, length) if spec.base_model else None
         async with receive(chunks, directory=self.upload_dir, max_bytes=self.max_bytes) as upload:
-            async for item in check(upload.path, row_format, self.limits):
-                yield item
+            async for item in check(upload.path, spec.format, self.limits):
+                yield await self._measured(upload.path, item, measure) if isinstance(item, Summary) else item
+
+    async def _measured(self, path: Path, summary: Summary, measure: Measure | None) -> Checked:
+        count = summary.statistics.row_count
+        if measure is None or summary.format is None or not count:
+            return Checked(summary, None)
+        return Checked(summary, await self.examiner.count(Rows(path, summary.format, count, self.limits), measure))
 
     async def get(self, name: DatasetName) -> Dataset:
         """Return a data set.
@@ -111,8 +148,8 @@ class DatasetCatalog:
             async for chunk in stored_bytes(self.artifacts, name.project, dataset.sha256):
                 yield chunk
         except DomainError as error:
-            lost = error.reason in {Reason.ARTIFACT_NOT_FOUND, Reason.ARTIFACT_CORRUPT}
-            raise _lost(name) if lost else error from None
+            gone = error.reason in {Reason.ARTIFACT_NOT_FOUND, Reason.ARTIFACT_CORRUPT}
+            raise lost(name) if gone else error from None
 
     async def delete(self, name: DatasetName, once: Once[None, M]) -> M:
         """Forget a data set, and its bytes where no other data set of the project has the same.
@@ -182,8 +219,3 @@ def _check_display_name(name: str) -> None:
         text = f"it must be at most {MAX_DISPLAY_NAME} printable characters"
         message = f"display_name is not valid: {text}."
         raise DomainError(Reason.INVALID_ARGUMENT, message, violations=[Violation("spec.display_name", text)])
-
-
-def _lost(name: DatasetName) -> DomainError:
-    text = f"The bytes of {name} are no longer those that were uploaded. Delete it and upload the file again."
-    return DomainError(Reason.ARTIFACT_CORRUPT, text, {"dataset": str(name)})

@@ -10,18 +10,23 @@ from grpc import aio
 
 from services.common.errors import DomainError, Reason, Violation
 from services.common.idempotency import request_key
-from services.common.resource_names import DatasetName, ProjectName
+from services.common.resource_names import BaseModelName, DatasetName, ProjectName
 from services.common.settings import MIB
 from services.trainer.convert import (
     dataset_to_proto,
     faults_to_proto,
-    format_from_proto,
-    format_to_proto,
     statistics_to_proto,
     upload_spec_from_proto,
 )
-from services.trainer.dataset_catalog import DatasetCatalog
-from services.trainer.datasets import Summary
+from services.trainer.convert_examination import (
+    check_spec_from_proto,
+    checked_to_proto,
+    optional_length,
+    preview_to_proto,
+    tokens_to_proto,
+)
+from services.trainer.dataset_catalog import Checked, DatasetCatalog
+from services.trainer.dataset_examination import DatasetExaminations
 from services.trainer.model import Dataset
 from services.trainer.once import Once
 from tenon.trainer.v1 import dataset_pb2, dataset_pb2_grpc
@@ -44,9 +49,10 @@ P = TypeVar("P", bound=_Payload)
 class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     """Messages in, use case, messages out."""
 
-    def __init__(self, catalog: DatasetCatalog) -> None:
-        """Serve one catalog."""
+    def __init__(self, catalog: DatasetCatalog, examinations: DatasetExaminations) -> None:
+        """Serve one catalog, and what a base makes of what is in it."""
         self._catalog = catalog
+        self._examinations = examinations
 
     async def UploadDataset(
         self, request_iterator: AsyncIterator[dataset_pb2.UploadDatasetRequest], context: Context
@@ -61,14 +67,31 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self, request_iterator: AsyncIterator[dataset_pb2.CheckDatasetRequest], context: Context
     ) -> AsyncIterator[dataset_pb2.CheckDatasetResponse]:
         """Check a file without storing it."""
-        first = await _first(request_iterator, "format")
-        async for item in self._catalog.check(format_from_proto(first.format, "format"), _chunks(request_iterator)):
-            if isinstance(item, Summary):
-                yield dataset_pb2.CheckDatasetResponse(
-                    statistics=statistics_to_proto(item.statistics), format=format_to_proto(item.format)
-                )
+        spec = check_spec_from_proto(await _first(request_iterator, "format", "spec"))
+        async for item in self._catalog.check(spec, _chunks(request_iterator)):
+            if isinstance(item, Checked):
+                yield checked_to_proto(item, spec.base_model)
             else:
                 yield dataset_pb2.CheckDatasetResponse(faults=faults_to_proto(item))
+
+    async def MeasureDataset(
+        self, request: dataset_pb2.MeasureDatasetRequest, context: Context
+    ) -> dataset_pb2.MeasureDatasetResponse:
+        """Count a data set's tokens."""
+        name, base = DatasetName.parse(request.name), BaseModelName.parse(request.base_model, "base_model")
+        dataset, tokens = await self._examinations.measure(name, base, optional_length(request))
+        return dataset_pb2.MeasureDatasetResponse(
+            statistics=statistics_to_proto(dataset.statistics, tokens_to_proto(tokens, base))
+        )
+
+    async def PreviewDataset(
+        self, request: dataset_pb2.PreviewDatasetRequest, context: Context
+    ) -> dataset_pb2.PreviewDatasetResponse:
+        """Show some rows as training sees them."""
+        name, base = DatasetName.parse(request.name), BaseModelName.parse(request.base_model, "base_model")
+        length = optional_length(request)
+        shown = await self._examinations.preview(name, base, length, skip=request.skip, limit=request.limit)
+        return preview_to_proto(shown)
 
     async def GetDataset(
         self, request: dataset_pb2.GetDatasetRequest, context: Context
@@ -108,12 +131,12 @@ def _deleted(_nothing: None) -> dataset_pb2.DeleteDatasetResponse:
     return dataset_pb2.DeleteDatasetResponse()
 
 
-async def _first(requests: AsyncIterator[P], wanted: str) -> P:
+async def _first(requests: AsyncIterator[P], *wanted: str) -> P:
     async for request in requests:
-        if request.WhichOneof("payload") != wanted:
+        if request.WhichOneof("payload") not in wanted:
             break
         return request
-    raise _refusal(f"the first message must carry {wanted}")
+    raise _refusal(f"the first message must carry {' or '.join(wanted)}")
 
 
 async def _chunks(requests: AsyncIterator[P]) -> AsyncIterator[bytes]:

@@ -110,13 +110,13 @@ async def _start(argv: list[str]) -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=MAX_LINE_BYTES,
-        env=_without_secrets(os.environ),
+        env=without_secrets(os.environ),
         # Signals of the worker's terminal are the worker's to handle.
         start_new_session=True,
     )
 
 
-def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """Keep what the recipe may know: it reads files that anyone may have written."""
     return {name: value for name, value in environment.items() if not _SECRET.search(name.upper())}
 

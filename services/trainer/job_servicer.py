@@ -15,11 +15,14 @@ from services.trainer.convert import (
     draft_from_proto,
     event_to_proto,
     job_to_proto,
+    reckoned_to_proto,
     update_to_proto,
 )
 from services.trainer.jobs import Jobs
 from services.trainer.model import TrainingJob
 from services.trainer.once import Once
+from services.trainer.plan_convert import report_to_proto
+from services.trainer.planner import Planner
 from services.trainer.watch import Watcher
 from tenon.trainer.v1 import training_job_pb2, training_job_pb2_grpc
 
@@ -29,9 +32,10 @@ Context = aio.ServicerContext[Any, Any]
 class TrainingJobServicer(training_job_pb2_grpc.TrainingJobServiceServicer):
     """Messages in, use case, messages out."""
 
-    def __init__(self, jobs: Jobs, watcher: Watcher) -> None:
+    def __init__(self, jobs: Jobs, watcher: Watcher, planner: Planner) -> None:
         """Serve these jobs."""
         self._jobs = jobs
+        self._planner = planner
         self._watcher = watcher
 
     async def CreateTrainingJob(
@@ -43,6 +47,20 @@ class TrainingJobServicer(training_job_pb2_grpc.TrainingJobServiceServicer):
         return await self._jobs.create(
             draft_from_proto(request), Once(key, training_job_pb2.CreateTrainingJobResponse, _created)
         )
+
+    async def PlanTrainingJob(
+        self, request: training_job_pb2.PlanTrainingJobRequest, context: Context
+    ) -> training_job_pb2.PlanTrainingJobResponse:
+        """Reckon what a job would be."""
+        reckoned = await self._planner.plan(draft_from_proto(request))
+        return training_job_pb2.PlanTrainingJobResponse(plan=reckoned_to_proto(reckoned))
+
+    async def GetTrainingReport(
+        self, request: training_job_pb2.GetTrainingReportRequest, context: Context
+    ) -> training_job_pb2.GetTrainingReportResponse:
+        """Return what a training has taught."""
+        report = await self._jobs.report(TrainingJobName.parse(request.name))
+        return training_job_pb2.GetTrainingReportResponse(report=report_to_proto(report))
 
     async def GetTrainingJob(
         self, request: training_job_pb2.GetTrainingJobRequest, context: Context

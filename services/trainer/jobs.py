@@ -7,13 +7,18 @@ from typing import Final
 
 from opentelemetry import propagate
 
+from services.common.errors import DomainError, Reason
+from services.common.manifest import AdapterManifest
 from services.common.paging import page_limit
 from services.common.resource_names import ProjectName, TrainingJobName
+from services.common.training_report import TrainingReport
 from services.trainer import rules
-from services.trainer.admission import JobDraft, admit, check_sequence_length
+from services.trainer.admission import AdmittedJob, JobDraft, admit, check_sequence_length
 from services.trainer.model import JobCheckpoint, JobEvent, TrainingJob
 from services.trainer.once import M, Once
 from services.trainer.pages import next_token, read_position
+from services.trainer.recipe.plan import from_counts, refusal
+from services.trainer.recipe.protocol import Severity
 from services.trainer.store import Store
 from tenon.registry.v1 import base_model_pb2, base_model_pb2_grpc
 
@@ -36,8 +41,9 @@ class Jobs:
         """Queue a job.
 
         Raises:
-            DomainError: INVALID_ARGUMENT; BASE_MODEL_NOT_FOUND; DATASET_NOT_FOUND; TRAINING_JOB_EXISTS;
-                SERVICE_UNAVAILABLE where the registry does not answer; REQUEST_ID_REUSED.
+            DomainError: INVALID_ARGUMENT; BASE_MODEL_NOT_FOUND; DATASET_NOT_FOUND; TRAINING_JOB_EXISTS; PLAN_HOPELESS
+                where that follows from the number of rows; SERVICE_UNAVAILABLE where the registry does not answer;
+                REQUEST_ID_REUSED.
         """
         job = await self._admitted(draft)
         async with self.store.transaction() as transaction:
@@ -50,6 +56,8 @@ class Jobs:
         )
         base = (await self.base_models.GetBaseModel(request)).base_model
         check_sequence_length(admitted.hyperparameters, admitted.base_model, base.fingerprint.document)
+        if not draft.force:
+            await self._check_counts(admitted)
         return TrainingJob(
             name=admitted.name,
             base_model=admitted.base_model,
@@ -59,9 +67,36 @@ class Jobs:
             adapter=admitted.adapter,
             hyperparameters=admitted.hyperparameters,
             labels=admitted.labels,
+            validation_fraction=admitted.validation_fraction,
             priority=admitted.priority,
+            force=draft.force,
             traceparent=_current_traceparent(),
         )
+
+    async def _check_counts(self, job: AdmittedJob) -> None:
+        """Refuse what the number of rows rules out already; the recipe looks at the rest."""
+        try:
+            rows = (await self.store.datasets.get(job.dataset)).statistics.row_count
+        except DomainError as error:
+            if error.reason is not Reason.DATASET_NOT_FOUND:
+                raise
+            return  # The job may be there already, under this request id; else the store says so.
+        found = from_counts(rows, job.hyperparameters)
+        if hopeless := [finding for finding in found if finding.severity is Severity.HOPELESS]:
+            raise refusal(hopeless)
+
+    async def report(self, name: TrainingJobName) -> TrainingReport:
+        """Return what a job's training has taught.
+
+        Raises:
+            DomainError: TRAINING_JOB_NOT_FOUND; TRAINING_REPORT_NOT_FOUND.
+        """
+        kept = await self.store.jobs.manifest(name)
+        report = None if kept is None else AdapterManifest.from_bytes(kept).report
+        if report is None:
+            text = f"{name} has no training report: it has not ended, or did not get as far as one. See its events."
+            raise DomainError(Reason.TRAINING_REPORT_NOT_FOUND, text, {"training_job": str(name)})
+        return report
 
     async def get(self, name: TrainingJobName) -> TrainingJob:
         """Return a job.

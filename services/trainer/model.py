@@ -10,7 +10,7 @@ from typing import Final
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterName, AdapterVersionName, BaseModelName, DatasetName, TrainingJobName
 from services.trainer.datasets import DatasetFormat, Statistics
-from services.trainer.recipe.protocol import Level, RecipeHyperparameters
+from services.trainer.recipe.protocol import Finding, Level, Plan, RecipeHyperparameters
 
 Hyperparameters = RecipeHyperparameters
 """How to train; what is None is chosen by the recipe, and kept with the job once it is."""
@@ -158,7 +158,7 @@ class CheckpointKept:
     sha256: str
 
 
-EventBody = StateChange | StepMetrics | JobMessage | CheckpointKept
+EventBody = StateChange | StepMetrics | JobMessage | Finding | CheckpointKept
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +191,13 @@ class TrainingJob:
         base_fingerprint_id: what that was when the job was created.
         dataset: rows to learn.
         validation_dataset: rows to measure on, or None.
+        validation_fraction: share of the data set's different rows to measure on; None leaves it to the recipe.
         adapter: what gets the new version.
         hyperparameters: as asked for; complete once training has started.
         labels: the caller's own pairs.
         priority: of jobs that wait, those with a higher one come first.
+        force: train though the plan is hopeless.
+        plan: what it was reckoned to be; None before a worker has reckoned it.
         state: where it is in its life.
         progress: how far it is.
         adapter_version: what it made, once SUCCEEDED.
@@ -221,7 +224,10 @@ class TrainingJob:
     adapter: AdapterName
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     labels: Mapping[str, str] = field(default_factory=dict)
+    validation_fraction: float | None = None
     priority: int = 0
+    force: bool = False
+    plan: Plan | None = None
     state: JobState = JobState.QUEUED
     progress: Progress = field(default_factory=Progress)
     adapter_version: AdapterVersionName | None = None
@@ -262,12 +268,14 @@ class Batch:
         events: what happened, in order.
         progress: how far the job is after them; None leaves it.
         hyperparameters: every choice made, once it is; None leaves them.
+        plan: what the training was reckoned to be; None leaves it.
     """
 
     number: int
     events: tuple[EventBody, ...]
     progress: Progress | None = None
     hyperparameters: Hyperparameters | None = None
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

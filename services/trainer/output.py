@@ -14,7 +14,7 @@ from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest, ManifestFile, Provenance
 from services.trainer.model import Claim
 from services.trainer.places import without_place
-from services.trainer.recipe.protocol import Finished, ResolvedHyperparameters
+from services.trainer.recipe.protocol import Finding, Finished, ResolvedHyperparameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,12 @@ class Trained:
     Attributes:
         finished: its last event.
         hyperparameters: every choice it made.
+        hopeless: findings for which it had to be forced.
     """
 
     finished: Finished
     hyperparameters: ResolvedHyperparameters
+    hopeless: tuple[Finding, ...] = ()
 
 
 def list_output(directory: Path) -> tuple[ManifestFile, ...]:
@@ -116,4 +118,7 @@ def _provenance(claim: Claim, trained: Trained) -> Mapping[str, Any]:
         "validation_loss": finished.validation_loss,
         "library_versions": dict(finished.library_versions),
         "compute": dict(finished.compute),
+        "force": claim.job.force,
+        "hopeless": [finding.code for finding in trained.hopeless],
+        "report": finished.report.to_json(),
     }

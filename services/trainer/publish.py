@@ -53,7 +53,7 @@ class Publisher:
     async def register(
         self, adapter: AdapterName, manifest: AdapterManifest, envelope: bytes, tell: Tell | None = None
     ) -> AdapterVersionName:
-        """Make a READY version of files that are in the store, and point ``latest`` at it.
+        """Make a READY version of files that are in the store, and point ``latest`` at it unless its gate says no.
 
         Args:
             adapter: made if it is not there.
@@ -73,7 +73,14 @@ class Publisher:
         await self.persist(lambda: self.adapters.FinalizeAdapterVersion(finalize, timeout=FINALIZE_SECONDS), tell)
         alias = adapter_pb2.Alias(name=str(AliasName(adapter.project, adapter.adapter, LATEST)), version=str(version))
         update = adapter_pb2.UpdateAliasRequest(alias=alias, allow_missing=True)
-        await self.persist(lambda: self.adapters.UpdateAlias(update), tell)
+        try:
+            await self.persist(lambda: self.adapters.UpdateAlias(update), tell)
+        except DomainError as error:
+            # The version is READY all the same, and whoever gated the alias wants it to stay where it is.
+            if error.reason is not Reason.VERDICT_NOT_ADMITTED:
+                raise
+            if tell is not None:
+                await tell(error)
         return version
 
     async def _put(self, project: str, path: Path) -> None:

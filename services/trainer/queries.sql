@@ -40,10 +40,10 @@ SELECT 1 FROM trainer.datasets WHERE project = %(project)s AND dataset = %(datas
 -- name: create_job
 INSERT INTO trainer.jobs (
   project, job, base_model, base_fingerprint_id, dataset, validation_dataset, adapter, hyperparameters, labels, priority,
-  state, progress, attempt, losses, epoch, batch, revision, last_sequence, traceparent)
+  force, state, progress, attempt, losses, epoch, batch, revision, last_sequence, traceparent)
 VALUES (
   %(project)s, %(job)s, %(base_model)s, %(base_fingerprint_id)s, %(dataset)s, %(validation_dataset)s, %(adapter)s,
-  %(hyperparameters)s, %(labels)s, %(priority)s, %(state)s, %(progress)s, %(attempt)s, %(losses)s, %(epoch)s, %(batch)s,
+  %(hyperparameters)s, %(labels)s, %(priority)s, %(force)s, %(state)s, %(progress)s, %(attempt)s, %(losses)s, %(epoch)s, %(batch)s,
   %(revision)s, %(last_sequence)s, %(traceparent)s)
 ON CONFLICT ON CONSTRAINT jobs_name DO NOTHING
 RETURNING *
@@ -89,6 +89,7 @@ FOR UPDATE SKIP LOCKED
 -- name: save_job
 UPDATE trainer.jobs SET
   hyperparameters = %(hyperparameters)s,
+  plan = %(plan)s,
   state = %(state)s,
   progress = %(progress)s,
   adapter_version = %(adapter_version)s,

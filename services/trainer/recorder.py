@@ -18,7 +18,7 @@ from services.trainer.model import (
     StepMetrics,
 )
 from services.trainer.queue import JobQueue
-from services.trainer.recipe.protocol import Level
+from services.trainer.recipe.protocol import Finding, Level, Plan
 from services.trainer.retry import through_outages
 
 CAPACITY: Final = 5000
@@ -40,6 +40,7 @@ class Recorder:
         self._events: list[EventBody] = []
         self._progress: Progress | None = None
         self._hyperparameters: Hyperparameters | None = None
+        self._plan: Plan | None = None
         self._batch: Batch | None = None
         self._room = asyncio.Event()
         self._failure: DomainError | None = None
@@ -98,6 +99,14 @@ class Recorder:
         """Show every choice made."""
         self._hyperparameters = hyperparameters
 
+    def plan(self, plan: Plan) -> None:
+        """Keep what the training was reckoned to be."""
+        self._plan = plan
+
+    async def find(self, finding: Finding) -> None:
+        """Tell what a look at the plan has shown."""
+        await self._add(finding)
+
     def progress(self, progress: Progress) -> None:
         """Show how far the job is, without a step."""
         self._progress = progress
@@ -131,15 +140,16 @@ class Recorder:
                 self._batch = None
 
     def _next_batch(self) -> Batch | None:
-        if not self._events and self._progress is None and self._hyperparameters is None:
+        if not self._events and self._progress is None and self._hyperparameters is None and self._plan is None:
             return None
         batch = Batch(
             number=self._number,
             events=tuple(self._events),
             progress=self._progress,
             hyperparameters=self._hyperparameters,
+            plan=self._plan,
         )
         self._number += 1
-        self._events, self._progress, self._hyperparameters = [], None, None
+        self._events, self._progress, self._hyperparameters, self._plan = [], None, None, None
         self._room.set()
         return batch

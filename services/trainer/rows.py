@@ -25,7 +25,7 @@ from services.trainer.model import (
     StepMetrics,
     TrainingJob,
 )
-from services.trainer.recipe.protocol import Level, Schedule
+from services.trainer.recipe.protocol import Finding, Level, Schedule, Severity, plan_from_json, plan_to_json
 
 Row = Mapping[str, Any]
 
@@ -69,6 +69,9 @@ def job_from_row(row: Row) -> TrainingJob:
         adapter=AdapterName(project, row["adapter"]),
         hyperparameters=_hyperparameters(row["hyperparameters"]),
         labels=row["labels"],
+        validation_fraction=row["hyperparameters"].get(_FRACTION),
+        force=row["force"],
+        plan=plan_from_json(row["plan"]) if row["plan"] else None,
         state=JobState(row["state"]),
         progress=Progress(**row["progress"]),
         adapter_version=AdapterVersionName(project, row["adapter"], version) if version else None,
@@ -76,6 +79,9 @@ def job_from_row(row: Row) -> TrainingJob:
         **{field: row[field] for field in _PLAIN},
     )
 
+
+# How to train, too, and so kept in the same document; jobs created before there was such a choice have none.
+_FRACTION = "validation_fraction"
 
 _PLAIN = (
     "priority", "attempt", "losses", "epoch", "worker", "batch", "revision", "last_sequence", "position", "traceparent",
@@ -93,8 +99,10 @@ def job_to_row(job: TrainingJob) -> dict[str, Any]:
         "dataset": job.dataset.dataset,
         "validation_dataset": job.validation_dataset.dataset if job.validation_dataset else None,
         "adapter": job.adapter.adapter,
-        "hyperparameters": Jsonb(asdict(job.hyperparameters)),
+        "hyperparameters": Jsonb(asdict(job.hyperparameters) | {_FRACTION: job.validation_fraction}),
         "labels": Jsonb(dict(job.labels)),
+        "force": job.force,
+        "plan": Jsonb(plan_to_json(job.plan)) if job.plan else None,
         "state": job.state.value,
         "final": job.state.final,
         "progress": Jsonb(asdict(job.progress)),
@@ -120,6 +128,8 @@ def event_to_row(body: EventBody) -> tuple[str, Jsonb]:
             kind = "message"
         case CheckpointKept():
             kind = "checkpoint"
+        case Finding():
+            kind = "finding"
     return kind, Jsonb(asdict(body))
 
 
@@ -161,13 +171,16 @@ def _body(kind: str, body: Mapping[str, Any]) -> EventBody:
             return StepMetrics(**body)
         case "checkpoint":
             return CheckpointKept(**body)
+        case "finding":
+            return Finding(**{**body, "severity": Severity(body["severity"])})
         case _:
             return JobMessage(Level(body["level"]), body["text"])
 
 
 def _hyperparameters(values: Mapping[str, Any]) -> Hyperparameters:
     schedule = Schedule(values["schedule"]) if values["schedule"] else None
-    return Hyperparameters(**{**values, "schedule": schedule, "target_modules": tuple(values["target_modules"])})
+    chosen = {key: value for key, value in values.items() if key != _FRACTION}
+    return Hyperparameters(**{**chosen, "schedule": schedule, "target_modules": tuple(values["target_modules"])})
 
 
 def _error(values: Mapping[str, Any] | None) -> JobError | None:

@@ -158,6 +158,7 @@ def append(lease: Lease, batch: Batch) -> Rule:
             hyperparameters=batch.hyperparameters or job.hyperparameters,
             # It gets on, so what went wrong before is no reason to give it up.
             losses=0 if any(isinstance(event, CheckpointKept) for event in batch.events) else job.losses,
+            plan=batch.plan or job.plan,
         )
         return Change(told, batch.events)
 

@@ -39,6 +39,7 @@ class TrainerSettings(
     DatabaseSettings,
     ArtifactSettings,
     RegistryClientSettings,
+    BaseFilesSettings,
     QueueSettings,
     SigningSettings,
     TrustSettings,

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 
 from services.common.artifacts import failures
 from services.common.artifacts.store import ArtifactStore
+from services.common.errors import DomainError, Reason
+from services.common.resource_names import DatasetName
 
 
 async def stored_bytes(artifacts: ArtifactStore, project: str, sha256: str) -> AsyncIterator[bytes]:
@@ -22,3 +24,9 @@ async def stored_bytes(artifacts: ArtifactStore, project: str, sha256: str) -> A
         yield chunk
     if digest.hexdigest() != sha256:
         raise failures.corrupt(sha256, digest.hexdigest(), "in the artifact store")
+
+
+def lost(name: DatasetName) -> DomainError:
+    """The error of a data set whose bytes are not in the store any more."""
+    text = f"The bytes of {name} are no longer those that were uploaded. Delete it and upload the file again."
+    return DomainError(Reason.ARTIFACT_CORRUPT, text, {"dataset": str(name)})

@@ -18,10 +18,14 @@ from services.trainer.recipe.protocol import (
     CheckpointWritten,
     Event,
     Failed,
+    Finding,
     Finished,
+    Found,
     Level,
     Note,
     Paused,
+    Plan,
+    Planned,
     ResolvedHyperparameters,
     Started,
     Step,
@@ -47,6 +51,7 @@ class Training:
         self._claim = claim
         self._told = Told({}, frozenset())
         self._chosen: ResolvedHyperparameters | None = None
+        self._hopeless: tuple[Finding, ...] = ()
         self._last: StepMetrics | None = None
         self._differs = False
 
@@ -69,23 +74,39 @@ class Training:
         await self._recall(after_step=self._claim.checkpoints[-1].step if self._claim.checkpoints else 0)
         async for event in events:
             match event:
-                case Started():
-                    await self._start(event)
-                case Step():
-                    await self._step(_metrics(event))
-                case CheckpointWritten() if self._last is not None and self._last.step == event.step:
-                    # The path is ours to know; what the recipe says is only which step it was.
-                    uploads.offer(checkpoint_file(checkpoints, event.step), self._last)
-                case Note():
-                    await self._note(JobMessage(event.level, event.text))
                 case Failed():
                     raise DomainError(event.reason, event.message, event.metadata)
                 case Paused():
                     await uploads.finish()
                     return None
                 case Finished() if self._chosen is not None:
-                    return Trained(event, self._chosen)
+                    return Trained(event, self._chosen, self._hopeless)
+                case CheckpointWritten() if self._last is not None and self._last.step == event.step:
+                    # The path is ours to know; what the recipe says is only which step it was.
+                    uploads.offer(checkpoint_file(checkpoints, event.step), self._last)
+                case _:
+                    await self._tell(event)
         raise DomainError(Reason.TRAINING_CRASHED, "The recipe finished before it had started.")
+
+    async def _tell(self, event: Event) -> None:
+        match event:
+            case Planned():
+                await self._plan(event.plan)
+            case Found():
+                await self.recorder.find(event.finding)
+            case Started():
+                await self._start(event)
+            case Step():
+                await self._step(_metrics(event))
+            case Note():
+                await self._note(JobMessage(event.level, event.text))
+
+    async def _plan(self, plan: Plan) -> None:
+        self._hopeless = plan.hopeless
+        self.recorder.plan(plan)
+        if self._claim.job.plan is None:  # else an earlier attempt has told them
+            for finding in plan.findings:
+                await self.recorder.find(finding)
 
     async def _recall(self, *, after_step: int) -> None:
         if self._claim.job.attempt > 1:

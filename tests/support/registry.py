@@ -11,6 +11,7 @@ from services.common.identity import BaseFingerprint, LinearModule, TensorLeaf
 from services.common.manifest import AdapterManifest, ManifestFile, Provenance
 from services.common.rpc.server import RunningServer, running_server
 from services.common.signing import TrustStore
+from services.common.training_report import TrainingReport
 from services.registry.__main__ import services
 from services.registry.postgres import MIGRATIONS, SCHEMA, PostgresRegistryStore
 from services.registry.settings import RegistrySettings
@@ -49,6 +50,7 @@ def manifest(
     job: str = "projects/default/trainingJobs/first",
     seed: int = 0,
     provenance: Provenance = Provenance.WITNESSED,
+    report: TrainingReport | None = None,
 ) -> AdapterManifest:
     """Return a manifest; another seed makes another version."""
     return AdapterManifest(
@@ -59,7 +61,7 @@ def manifest(
         peft={"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]},
         chat_template=None,
         stop_token_ids=(2,),
-        training={"job": job, "seed": seed},
+        training={"job": job, "seed": seed} | ({"report": report.to_json()} if report else {}),
     )
 
 

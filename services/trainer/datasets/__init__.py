@@ -4,7 +4,7 @@
 passed it. Neither imports torch, and neither holds more of a file than one row.
 """
 
-from services.trainer.datasets.check import check_dataset, read_conversations
+from services.trainer.datasets.check import UNLIMITED, check_dataset, good_rows, read_conversations
 from services.trainer.datasets.model import (
     Conversation,
     DatasetFormat,
@@ -18,6 +18,7 @@ from services.trainer.datasets.model import (
 )
 
 __all__ = [
+    "UNLIMITED",
     "Conversation",
     "DatasetFormat",
     "Fault",
@@ -28,5 +29,6 @@ __all__ = [
     "Summary",
     "TextPair",
     "check_dataset",
+    "good_rows",
     "read_conversations",
 ]

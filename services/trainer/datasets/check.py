@@ -2,29 +2,27 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from services.common.errors import DomainError, Reason
-from services.trainer.datasets.formats import FORMATS, TITLES, detect, has_marks
+from services.trainer.datasets.distinct import DistinctCounter
+from services.trainer.datasets.formats import FORMATS, LAYOUT_OF, LAYOUTS, TITLES, detect, marks
 from services.trainer.datasets.formats.fields import RowFields
-from services.trainer.datasets.model import Conversation, DatasetFormat, Fault, Limits, Statistics, Summary, TextPair
+from services.trainer.datasets.model import DatasetFormat, Fault, Limits, Statistics, Summary, TextPair
+from services.trainer.datasets.parquet import MAGIC, parquet_rows
 from services.trainer.datasets.parse import parse_row, quote
 from services.trainer.datasets.rows import RawRow, split_rows
+from services.trainer.datasets.split import Example, content_hash
 
 DETECTION_ROWS: Final = 8
 """Rows looked at to tell the format; the most frequent one counts, so that one odd row does not make all others wrong."""
 
-DUPLICATE_WINDOW: Final = 1_000_000
-"""Duplicates are looked for among this many different rows, to bound memory."""
-
-UNLIMITED: Final = Limits(max_row_bytes=sys.maxsize - 1, max_messages=sys.maxsize)
+UNLIMITED: Final = Limits(max_row_bytes=sys.maxsize - 1, max_messages=sys.maxsize, max_unpacked_bytes=sys.maxsize)
 """For files that were checked against the limits before."""
-
-Example = Conversation | TextPair
 
 
 def check_dataset(
@@ -35,21 +33,26 @@ def check_dataset(
     """Read a whole file and tell all that is wrong with it.
 
     Args:
-        path: a JSON Lines file or one JSON array, UTF-8, with or without a byte order mark.
+        path: JSON Lines or one JSON array, in UTF-8 with or without a byte order mark, or a Parquet file.
         format: of its rows, or None to tell it by the first ones.
         limits: what is too much.
 
     Yields:
         A Fault for everything wrong, as it is found; last a Summary. Unknown keys are no fault, repeated rows neither.
+
+    Raises:
+        DomainError: ARTIFACT_STORE_FULL; beside the file there must be room for eight bytes per row. LIMIT_EXCEEDED; a
+            Parquet file takes too much once it is unpacked.
     """
     reader = _Reader(format, limits)
-    tally = _Tally()
-    for row in reader.rows(path):
-        yield from row.faults
-        tally.add(row)
-    if tally.is_empty:
-        yield tally.count(Fault(1, 0, "", "The file holds no row."))
-    yield tally.summary(reader.layout)
+    with DistinctCounter(path.parent) as contents:
+        tally = _Tally(contents)
+        for row in reader.rows(path):
+            yield from row.faults
+            tally.add(row)
+        if tally.is_empty:
+            yield tally.count(Fault(1, 0, "", "The file holds no row."))
+        yield tally.summary(reader.layout)
 
 
 def read_conversations(
@@ -69,20 +72,23 @@ def read_conversations(
             yield row.example
 
 
-@dataclass(frozen=True, slots=True)
-class _ParsedRow:
-    line: int
-    row: int
-    value: dict[str, Any]
+def good_rows(
+    path: Path,
+    format: DatasetFormat,  # noqa: A002 - the word of the API
+    limits: Limits,
+) -> Iterator[tuple[int, Example]]:
+    """Yield the rows in which there is no fault, each with its number, from 1."""
+    for row in _Reader(format, limits).rows(path):
+        if row.example is not None:
+            yield row.number, row.example
 
 
-@dataclass(frozen=True, slots=True)
-class _ReadRow:
+class _ReadRow(NamedTuple):
     """What became of one row, or, with number 0, of the file: an example, or faults."""
 
     number: int
     example: Example | None
-    faults: tuple[Fault, ...]
+    faults: Sequence[Fault] = ()
 
 
 class _Reader:
@@ -93,77 +99,104 @@ class _Reader:
         self._limits = limits
 
     def rows(self, path: Path) -> Iterator[_ReadRow]:
-        with path.open("rb") as file:
-            raws = split_rows(file, self._limits.max_row_bytes)
-            parsed = (self._parse(raw) for raw in raws)
-            yield from map(self._read, parsed if self.layout else self._detect(parsed))
+        with closing(_raw_rows(path, self._limits)) as raw:
+            rows: Iterator[RawRow | Fault] = raw
+            if self.layout is None:
+                head = list(islice(rows, DETECTION_ROWS))
+                self.layout = _most_frequent(head)
+                rows = chain(head, rows)
+            yield from self._in_layout(rows, self.layout) if self.layout else self._in_none(rows)
 
-    @staticmethod
-    def _parse(raw: RawRow | Fault) -> _ParsedRow | Fault:
-        value = raw if isinstance(raw, Fault) else parse_row(raw)
-        return value if isinstance(value, Fault) else _ParsedRow(raw.line, raw.row, value)
+    def _in_none(self, rows: Iterator[RawRow | Fault]) -> Iterator[_ReadRow]:
+        """Read rows up to the first that tells the format."""
+        for row in rows:
+            if isinstance(row, Fault):
+                yield _ReadRow(row.row, None, (row,))
+                continue
+            value = parse_row(row)
+            if isinstance(value, Fault):
+                yield _ReadRow(row.row, None, (value,))
+                continue
+            self.layout = detect(value)
+            if self.layout:
+                yield from self._in_layout(chain([row], rows), self.layout)
+                return
+            yield _refused(row, _foreign(value, None))
 
-    def _detect(self, rows: Iterator[_ParsedRow | Fault]) -> Iterable[_ParsedRow | Fault]:
-        head = list(islice(rows, DETECTION_ROWS))
-        found = Counter(detect(row.value) for row in head if isinstance(row, _ParsedRow))
-        del found[None]
-        if found:
-            self.layout = found.most_common(1)[0][0]
-        return chain(head, rows)
+    def _in_layout(self, rows: Iterator[RawRow | Fault], layout: DatasetFormat) -> Iterator[_ReadRow]:
+        read, known, most = FORMATS[layout], marks(layout), self._limits.max_messages
+        for row in rows:
+            if isinstance(row, Fault):
+                yield _ReadRow(row.row, None, (row,))
+                continue
+            value = parse_row(row)
+            if isinstance(value, Fault):
+                yield _ReadRow(row.row, None, (value,))
+            elif known.isdisjoint(value):
+                yield _refused(row, _foreign(value, layout))
+            else:
+                fields = RowFields(value, most, has_escapes=b"\\u" in row.data)
+                example = read(fields)
+                faults = [Fault(row.line, row.row, path, why) for path, why in fields.faults]
+                yield _ReadRow(row.row, None if faults else example, faults)
 
-    def _read(self, row: _ParsedRow | Fault) -> _ReadRow:
-        if isinstance(row, Fault):
-            return _ReadRow(row.row, None, (row,))
-        self.layout = self.layout or detect(row.value)
-        if self.layout is None or not has_marks(row.value, self.layout):
-            return _ReadRow(row.row, None, (Fault(row.line, row.row, "", _foreign(row.value, self.layout)),))
-        fields = RowFields(row.value, self._limits.max_messages)
-        example = FORMATS[self.layout](fields)
-        faults = tuple(Fault(row.line, row.row, path, reason) for path, reason in fields.faults)
-        return _ReadRow(row.row, None if faults else example, faults)
+
+def _raw_rows(path: Path, limits: Limits) -> Generator[RawRow | Fault, None, None]:
+    with path.open("rb") as file:
+        is_parquet = file.read(len(MAGIC)) == MAGIC
+        file.seek(0)
+        yield from parquet_rows(path, limits) if is_parquet else split_rows(file, limits.max_row_bytes)
+
+
+def _refused(row: RawRow, why: str) -> _ReadRow:
+    return _ReadRow(row.row, None, (Fault(row.line, row.row, "", why),))
+
+
+def _most_frequent(head: Sequence[RawRow | Fault]) -> DatasetFormat | None:
+    parsed = [parse_row(row) for row in head if not isinstance(row, Fault)]
+    found = Counter(detect(row) for row in parsed if not isinstance(row, Fault))
+    del found[None]
+    return found.most_common(1)[0][0] if found else None
 
 
 class _Tally:
     """Counts while rows go by."""
 
-    def __init__(self) -> None:
-        self._rows = self._faulty = self._faults = self._duplicates = self._answers = self._characters = 0
-        self._seen: set[int] = set()
+    def __init__(self, contents: DistinctCounter) -> None:
+        self._rows = self._faulty = self._faults = self._answers = self._characters = 0
+        self._contents = contents
 
     @property
     def is_empty(self) -> bool:
         return self._faults == self._rows == 0
 
     def add(self, row: _ReadRow) -> None:
-        self._faults += len(row.faults)
-        self._faulty += bool(row.faults) and row.number > 0
         if row.example is not None:
             self._add_example(row.example)
+        else:
+            self._faults += len(row.faults)
+            self._faulty += row.number > 0
 
     def _add_example(self, example: Example) -> None:
         self._rows += 1
-        # 64 bits: among a million rows the odds of a false hit are one in forty million.
-        digest = hash(example)
-        self._duplicates += digest in self._seen
-        if len(self._seen) < DUPLICATE_WINDOW:
-            self._seen.add(digest)
-        answers = _answers(example)
-        self._answers += len(answers)
-        self._characters += sum(map(len, answers))
+        self._contents.add(content_hash(example))
+        if isinstance(example, TextPair):
+            self._answers += 1
+            self._characters += len(example.completion)
+            return
+        for message in example.messages:
+            if message.supervised:
+                self._answers += 1
+                self._characters += len(message.content)
 
     def count(self, fault: Fault) -> Fault:
         self._faults += 1
         return fault
 
     def summary(self, layout: DatasetFormat | None) -> Summary:
-        statistics = Statistics(self._rows, self._faulty, self._duplicates, self._answers, self._characters)
+        duplicates = self._contents.total - self._contents.distinct()
+        statistics = Statistics(self._rows, self._faulty, duplicates, self._answers, self._characters)
         return Summary(layout, statistics, self._faults)
-
-
-def _answers(example: Example) -> list[str]:
-    if isinstance(example, TextPair):
-        return [example.completion]
-    return [message.content for message in example.messages if message.supervised]
 
 
 def _foreign(row: dict[str, Any], layout: DatasetFormat | None) -> str:
@@ -171,13 +204,5 @@ def _foreign(row: dict[str, Any], layout: DatasetFormat | None) -> str:
     if layout and found:
         return f"The row is in {TITLES[found]} format, the file in {TITLES[layout]}. Keep one format per file."
     keys = ", ".join(quote(key) for key in islice(row, 5)) or "none"
-    expected = _LAYOUTS[layout] if layout else " or ".join(_LAYOUTS.values())
+    expected = LAYOUT_OF[layout] if layout else LAYOUTS
     return f"The row's layout is not known; its keys are {keys}. Expected is {expected}."
-
-
-_LAYOUTS: Final = {
-    DatasetFormat.ALPACA: '"instruction", "input", "output" (Alpaca)',
-    DatasetFormat.SHAREGPT: '"conversations" (ShareGPT)',
-    DatasetFormat.OPENAI_CHAT: '"messages" (OpenAI chat)',
-    DatasetFormat.PROMPT_COMPLETION: '"prompt", "completion"',
-}

@@ -2,6 +2,7 @@
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MIB = 1 << 20
 
@@ -23,9 +24,8 @@ class Role(enum.StrEnum):
     ASSISTANT = "assistant"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation.
+class Message(NamedTuple):
+    """One turn of a conversation; a tuple, because a check makes millions of them.
 
     Attributes:
         role: who speaks.
@@ -60,10 +60,12 @@ class Limits:
     Attributes:
         max_row_bytes: longest row, in bytes of the file.
         max_messages: most messages in a row.
+        max_unpacked_bytes: most bytes of the rows of a Parquet file, once they are unpacked.
     """
 
     max_row_bytes: int = 8 * MIB
     max_messages: int = 4096
+    max_unpacked_bytes: int = 8192 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Fault:
     """One thing that is wrong with a file.
 
     Attributes:
-        line: line in the file, from 1; in a JSON array the line where the row starts.
+        line: line in the file, from 1; in a JSON array the line where the row starts; in Parquet the row's number.
         row: row, from 1; 0 where the fault is the whole file's.
         field: path of the field at fault, ``messages[1].content``; empty where it is the row itself.
         reason: what is wrong and what would be right, as a sentence.

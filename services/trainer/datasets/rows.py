@@ -6,22 +6,37 @@ memory. In UTF-8 the bytes looked for here occur in no multi-byte character.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import IO, BinaryIO, Final, NamedTuple
 
 from services.trainer.datasets.model import Fault
 
-CHUNK: Final = 1 << 16
+CHUNK: Final = 1 << 18
 WHITESPACE: Final = b" \t\r\n"
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
+
+_STRING: Final = rb'"[^"]*+(?:(?<=[^\\]\\)"[^"]*+)*+(?<!\\)"'
+"""Runs from quote to quote, which is ten times as fast as looking at each character. Where two backslashes stand before a
+quote it takes counting to tell whether it ends the string, so then nothing matches."""
+
+
+def _nested(depth: int) -> bytes:
+    """Brackets with strings and other brackets inside, to this depth; of which kind they are is the parser's matter."""
+    inside = rb'[^"{}\[\]]++|' + _STRING + (b"|" + _nested(depth - 1) if depth else b"")
+    return rb"[{\[](?:" + inside + rb")*+[}\]]"
+
+
+WHOLE_ELEMENT: Final = re.compile(rb"[ \t\r\n]*+(" + _nested(4) + rb")[ \t\r\n]*+,", re.DOTALL)
+"""An element of an array and the comma behind it. What does not match, such as one that a chunk cuts, is walked through.
+
+Possessive, so that it takes time in proportion to what it reads whatever that is.
+"""
 
 OUTSIDE_STRING: Final = re.compile(rb'["{}\[\],]')
 INSIDE_STRING: Final = re.compile(rb'["\\]')
 
 
-@dataclass(frozen=True, slots=True)
-class RawRow:
+class RawRow(NamedTuple):
     """The bytes of one row.
 
     Attributes:
@@ -50,7 +65,7 @@ def split_rows(file: BinaryIO, max_row_bytes: int) -> Iterator[RawRow | Fault]:
     file.seek(start)
     is_array = _first_byte(file) == b"["
     file.seek(start)
-    yield from _ArraySplitter(file, max_row_bytes, start) if is_array else _split_lines(file, max_row_bytes, start)
+    yield from _ArraySplitter(file, max_row_bytes, start) if is_array else split_lines(file, max_row_bytes, start)
 
 
 def _first_byte(file: BinaryIO) -> bytes:
@@ -60,7 +75,8 @@ def _first_byte(file: BinaryIO) -> bytes:
     return b""
 
 
-def _split_lines(file: BinaryIO, max_row_bytes: int, start: int) -> Iterator[RawRow | Fault]:
+def split_lines(file: IO[bytes], max_row_bytes: int, start: int) -> Iterator[RawRow | Fault]:
+    """Yield the rows of JSON Lines and a Fault for each that is too long, from byte ``start`` of the file on."""
     line, row, offset = 0, 0, start
     while data := file.readline(max_row_bytes + 1):
         line += 1
@@ -76,7 +92,7 @@ def _split_lines(file: BinaryIO, max_row_bytes: int, start: int) -> Iterator[Raw
         offset += length
 
 
-def _skip_line(file: BinaryIO) -> tuple[int, int]:
+def _skip_line(file: IO[bytes]) -> tuple[int, int]:
     """Read on to the next line: the bytes of this one, and of its end."""
     length = 0
     while part := file.readline(CHUNK):
@@ -126,7 +142,15 @@ class _ArraySplitter:
         kept = position = 0
         if self._escaped:
             position, self._escaped = 1, False
-        while found := (INSIDE_STRING if self._in_string else OUTSIDE_STRING).search(chunk, position):
+        while True:
+            # Only where nothing of the next element was read yet.
+            if kept == position and self._is_between and (whole := WHOLE_ELEMENT.match(chunk, position)):
+                yield self._cut_whole(chunk, whole)
+                kept = position = whole.end()
+                continue
+            found = (INSIDE_STRING if self._in_string else OUTSIDE_STRING).search(chunk, position)
+            if not found:
+                break
             at, position = found.start(), found.end()
             mark = chunk[at:position]
             if mark == b'"':
@@ -139,6 +163,21 @@ class _ArraySplitter:
                 yield from self._cut(mark)
                 kept = position
         self._keep(chunk[kept:])
+
+    @property
+    def _is_between(self) -> bool:
+        return self._depth == 1 and not (self._length or self._closed or self._in_string)
+
+    def _cut_whole(self, chunk: bytes, found: re.Match[bytes]) -> RawRow | Fault:
+        start, (first, last), end = found.start(), found.span(1), found.end()
+        row, length = self._row + 1, end - start
+        line = self._line + chunk.count(b"\n", start, first)
+        offset = self._offset + first - start
+        self._row, self._offset = row, self._offset + length
+        self._line += chunk.count(b"\n", start, end)
+        if length - 1 > self._limit:
+            return too_long(line, row, length - 1, self._limit)
+        return RawRow(line, row, offset, chunk[first:last])
 
     def _cuts(self, mark: bytes) -> bool:
         """Follow the nesting; True where an element starts or ends. A bracket too many stays in its element."""

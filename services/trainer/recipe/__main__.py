@@ -1,6 +1,6 @@
 """``python -m services.trainer.recipe TASK_FILE``: one training run, its events as JSON lines on standard output.
 
-Ends with 0 after Finished or Paused and with 1 after Failed. A signal ends it at once: nothing here needs to be put away, the
+Ends with 0 after Finished or Paused, or Planned where only the plan was asked for, and with 1 after Failed. A signal ends it at once: nothing here needs to be put away, the
 worker owns the directories.
 """
 
@@ -15,7 +15,7 @@ from services.trainer.full_disk import is_full_disk
 from services.trainer.recipe.events import Events
 from services.trainer.recipe.keeper import PauseAsked
 from services.trainer.recipe.protocol import Failed, Paused, decode_task
-from services.trainer.recipe.run import run
+from services.trainer.recipe.run import reckon, run
 
 USAGE = "usage: python -m services.trainer.recipe TASK_FILE"
 
@@ -27,7 +27,8 @@ def main(arguments: list[str]) -> int:
         return 2
     events = Events.on_stdout()
     try:
-        run(decode_task(Path(arguments[0]).read_bytes()), events)
+        task = decode_task(Path(arguments[0]).read_bytes())
+        (reckon if task.plan_only else run)(task, events)
     except PauseAsked:
         events.send(Paused())
     except DomainError as error:

@@ -92,9 +92,12 @@ def token_budget(hidden: int, layers: int, vocabulary: int, memory_bytes: int) -
 
 def micro_batches(rows: Sequence[LabelledRow], limits: PieceLimits) -> list[MicroBatch]:
     """Cut a batch, the same way each time; a row above the limits goes alone."""
-    if limits.packed:
-        return [_pack(group) for group in _balanced(rows, limits)]
-    return [_pad(group) for group in _alike(rows, limits)]
+    return [(_pack if limits.packed else _pad)(group) for group in groups(rows, limits)]
+
+
+def groups(rows: Sequence[LabelledRow], limits: PieceLimits) -> list[list[LabelledRow]]:
+    """The rows of each micro-batch; what a plan wants to know of them."""
+    return _balanced(rows, limits) if limits.packed else _alike(rows, limits)
 
 
 def _balanced(rows: Sequence[LabelledRow], limits: PieceLimits) -> list[list[LabelledRow]]:
@@ -102,30 +105,30 @@ def _balanced(rows: Sequence[LabelledRow], limits: PieceLimits) -> list[list[Lab
     longest_first = sorted(rows, key=lambda row: len(row.token_ids), reverse=True)
     count = limits.members
     while True:
-        groups: list[list[LabelledRow]] = [[] for _ in range(min(count, len(rows)))]
-        tokens = [0] * len(groups)
+        found: list[list[LabelledRow]] = [[] for _ in range(min(count, len(rows)))]
+        tokens = [0] * len(found)
         for row in longest_first:
             least = tokens.index(min(tokens))
-            groups[least].append(row)
+            found[least].append(row)
             tokens[least] += len(row.token_ids)
-        fits = all(total <= limits.tokens or len(group) == 1 for total, group in zip(tokens, groups, strict=True))
+        fits = all(total <= limits.tokens or len(group) == 1 for total, group in zip(tokens, found, strict=True))
         if fits or count >= len(rows):
-            return groups
+            return found
         count += limits.members
 
 
 def _alike(rows: Sequence[LabelledRow], limits: PieceLimits) -> list[list[LabelledRow]]:
     """Groups of rows of similar length, for little padding."""
-    groups: list[list[LabelledRow]] = []
+    found: list[list[LabelledRow]] = []
     longest = padding = 0
     for row in sorted(rows, key=lambda row: len(row.token_ids), reverse=True):
         padding += longest - len(row.token_ids)
-        if groups and longest * (len(groups[-1]) + 1) <= limits.tokens and padding <= limits.padding:
-            groups[-1].append(row)
+        if found and longest * (len(found[-1]) + 1) <= limits.tokens and padding <= limits.padding:
+            found[-1].append(row)
         else:
-            groups.append([row])
+            found.append([row])
             longest, padding = len(row.token_ids), 0
-    return groups
+    return found
 
 
 def _pack(rows: Sequence[LabelledRow]) -> MicroBatch:

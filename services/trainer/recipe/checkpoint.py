@@ -99,6 +99,7 @@ class Position:
         trained_tokens: supervised tokens seen.
         losses: of every step done.
         validation_loss: of the last step, or None where it was not measured after it.
+        validation_losses: all that were measured.
     """
 
     step: int = 0
@@ -106,6 +107,19 @@ class Position:
     trained_tokens: int = 0
     losses: list[float] = field(default_factory=list)
     validation_loss: float | None = None
+    validation_losses: list[float] = field(default_factory=list)
+
+    def add(self, step: int, rows: int, labels: int, loss: float) -> None:
+        """Note a step."""
+        self.step, self.validation_loss = step, None
+        self.rows += rows
+        self.trained_tokens += labels
+        self.losses.append(loss)
+
+    def measure(self, loss: float) -> None:
+        """Note what the validation rows' loss is after the last step."""
+        self.validation_loss = loss
+        self.validation_losses.append(loss)
 
 
 @with_config(STRICT)
@@ -128,6 +142,7 @@ class _Header:
     rows: int
     trained_tokens: int
     validation_loss: float | None
+    validation_losses: tuple[float, ...]
     values: Mapping[str, float]
 
 
@@ -172,6 +187,7 @@ class Checkpoint:
             self.position.trained_tokens,
             list(self.position.losses),
             self.position.validation_loss,
+            list(self.position.validation_losses),
         )
 
 
@@ -202,6 +218,7 @@ def write(
         rows=position.rows,
         trained_tokens=position.trained_tokens,
         validation_loss=position.validation_loss,
+        validation_losses=tuple(position.validation_losses),
         values=values,
     )
     pending = path.with_suffix(".part")
@@ -237,7 +254,8 @@ def read(path: Path, identity: Identity, parameters: Parameters) -> Checkpoint:
     if difference is not None:
         raise CheckpointRefusedError(difference)
     losses = tensors.pop("losses", torch.empty(0)).tolist()
-    position = Position(header.step, header.rows, header.trained_tokens, losses, header.validation_loss)
+    measured = list(header.validation_losses)
+    position = Position(header.step, header.rows, header.trained_tokens, losses, header.validation_loss, measured)
     _check(position, tensors, header.values, parameters)
     return Checkpoint(position, header.compute, tensors, header.values)
 

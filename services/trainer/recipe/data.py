@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from services.common.bases.loader import LoadedBase
 from services.common.errors import DomainError, Reason
+from services.trainer.datasets.split import held_out, usual_fraction
 from services.trainer.recipe.defaults import sequence_length
 from services.trainer.recipe.events import Events
 from services.trainer.recipe.labels import LabelledRow
@@ -22,12 +23,16 @@ class Data:
         validation: to measure on; may be empty.
         chat_template: what they were rendered with; None if they are prompts and completions.
         max_sequence_length: what they were cut to.
+        skipped: rows that were left out because none of their answer is left.
+        truncated: rows that were cut.
     """
 
     rows: Sequence[LabelledRow]
     validation: Sequence[LabelledRow]
     chat_template: str | None
     max_sequence_length: int
+    skipped: int = 0
+    truncated: int = 0
 
     @property
     def supervised_tokens(self) -> int:
@@ -47,27 +52,52 @@ def read_data(task: RecipeTask, base: LoadedBase, events: Events) -> Data:
     training = label_rows(
         task.dataset_path, task.dataset_format, tokenizer=base.tokenizer, template=template, max_length=length
     )
-    _tell(training, length, "the data set", events)
     if not training.rows:
         raise _nothing_to_learn(training, length)
-    validation = _validation(task, base, template, length, events)
+    training, validation = _divide(task, training, _given(task, base, template, length, events), events)
     if training.is_chat and base.chat_template is None:
         events.info("The base has no chat template. A plain one is used, and kept with the adapter.")
-    if not any(row.last_learnt in base.stop_token_ids for row in training.rows):
-        events.warn("No answer ends with a token that ends generation, so answers will run on until max_tokens.")
-    return Data(training.rows, validation, template if training.is_chat else None, length)
+    return Data(
+        training.rows,
+        validation.rows,
+        template if training.is_chat else None,
+        length,
+        skipped=training.skipped,
+        truncated=training.truncated,
+    )
 
 
-def _validation(
-    task: RecipeTask, base: LoadedBase, template: str, length: int, events: Events
-) -> Sequence[LabelledRow]:
+def _given(task: RecipeTask, base: LoadedBase, template: str, length: int, events: Events) -> RowSet | None:
     if task.validation_path is None or task.validation_format is None:
-        return ()
+        return None
     validation = label_rows(
         task.validation_path, task.validation_format, tokenizer=base.tokenizer, template=template, max_length=length
     )
     _tell(validation, length, "the validation data set", events)
-    return validation.rows
+    return validation
+
+
+def _divide(task: RecipeTask, training: RowSet, given: RowSet | None, events: Events) -> tuple[RowSet, RowSet]:
+    """Part what is learnt from what is measured on, so that no content is on both sides."""
+    if given is not None:
+        learnt, unseen = given.apart(training.contents)
+        if learnt.rows:
+            events.warn(
+                f"{len(learnt.rows)} rows of the validation data set are left out: the data set has them too, and what "
+                "is learnt tells nothing about what is not."
+            )
+        return training, unseen
+    distinct = len(set(training.contents))
+    fraction = task.validation_fraction
+    if fraction is None:
+        fraction = usual_fraction(distinct, has_validation=False)
+    validation, rest = training.apart(held_out(training.contents, fraction))
+    if validation.rows:
+        events.info(
+            f"{len(validation.rows)} of {len(training.rows)} rows are held out to measure on ({fraction:g} of the "
+            f"{distinct} different ones); set validation_fraction to change that."
+        )
+    return rest, validation
 
 
 def _tell(rows: RowSet, length: int, where: str, events: Events) -> None:

@@ -1,4 +1,4 @@
-"""What the recipe chooses where the task leaves it open, and what it says about a plan that is too small.
+"""What the recipe chooses where the task leaves it open; ``findings`` says what is wrong with a choice.
 
 Epochs follow the check script of the openai-cookbook, the learning rate "LoRA Without Regret" (about ten times that of
 full fine-tuning, whatever the rank), the batch is chosen so that the run has a hundred optimizer steps: in fewer, a
@@ -6,7 +6,6 @@ LoRA learns next to nothing.
 """
 
 import math
-from collections.abc import Iterator
 from typing import Final
 
 from services.common.errors import DomainError, Reason, Violation
@@ -101,18 +100,3 @@ def resolve(
         seed=SEED if asked.seed is None else asked.seed,
         weight_decay=WEIGHT_DECAY if asked.weight_decay is None else asked.weight_decay,
     )
-
-
-def warnings(rows: int, plan: ResolvedHyperparameters) -> Iterator[str]:
-    """Say before training what will probably be too little, and what would be enough."""
-    if rows < FEW_ROWS:
-        yield f"There are only {rows} rows to learn. 100 are a minimum, 300 are better; gather more if you can."
-    steps = total_steps(rows, plan.epochs, plan.batch_size)
-    if steps < FEW_STEPS:
-        epochs = math.ceil(FEW_STEPS * plan.batch_size / rows)
-        batch = max(1, rows * plan.epochs // FEW_STEPS)
-        enough = f"epochs {epochs}" if batch == plan.batch_size else f"batch_size {batch}, or epochs {epochs}"
-        yield (
-            f"The plan has only {steps} optimizer steps; the adapter may learn nothing. At least {FEW_STEPS} are "
-            f"needed: use {enough}."
-        )

@@ -35,6 +35,12 @@ class LabelledRow:
         """How many tokens are learnt."""
         return len(self.labels) - self.labels.count(IGNORED)
 
+    def cut(self, max_length: int) -> "LabelledRow":
+        """Keep the first tokens alone."""
+        if len(self.token_ids) <= max_length:
+            return self
+        return LabelledRow(self.token_ids[:max_length], self.labels[:max_length], truncated=True)
+
     @property
     def last_learnt(self) -> int:
         """The last token that is learnt: where an answer ends."""
@@ -77,7 +83,7 @@ def _cut(ids: Sequence[int], learnt: Sequence[bool], max_length: int) -> Labelle
     labels = [token if keep else IGNORED for token, keep in zip(ids, learnt, strict=True)]
     if labels:
         labels[0] = IGNORED
-    return LabelledRow(array("q", ids[:max_length]), array("q", labels[:max_length]), len(ids) > max_length)
+    return LabelledRow(array("q", ids), array("q", labels), truncated=False).cut(max_length)
 
 
 def _encode(

@@ -20,8 +20,8 @@ from services.trainer.recipe.gradient import accumulate, mean_loss
 from services.trainer.recipe.keeper import Keeper
 from services.trainer.recipe.labels import LabelledRow
 from services.trainer.recipe.loss import SupervisedLoss
-from services.trainer.recipe.memory import peak_resident_bytes
 from services.trainer.recipe.protocol import ResolvedHyperparameters, Step
+from services.trainer.recipe.resident import peak_resident_bytes
 from services.trainer.recipe.schedule import rate_factor, warmup_steps
 from services.trainer.recipe.team import Team
 
@@ -63,6 +63,7 @@ class Fitted:
         trained_tokens: supervised tokens seen.
         validation_loss: loss on the validation rows after the last step, or None without such rows.
         losses: of every step.
+        validation_losses: of every step after which it was measured.
     """
 
     steps: int
@@ -70,6 +71,7 @@ class Fitted:
     trained_tokens: int
     validation_loss: float | None
     losses: tuple[float, ...]
+    validation_losses: tuple[float, ...]
 
 
 def fit(
@@ -97,39 +99,44 @@ def fit(
     steps = total_steps(len(material.rows), plan.epochs, plan.batch_size)
     optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
     validation = material.cut(material.validation)
-    team = Team(material.limits.members, material.threads)
     done = keeper.restore(parameters, optimizer) if keeper else Position()
-    for step, rate, rows in islice(_steps(material, plan, steps), done.step, None):
-        began = time.perf_counter()
-        pieces = material.cut(rows)
-        _set_rate(optimizer, rate)
-        value, norm = take_step(loss, pieces, parameters, optimizer, step, team)
-        elapsed = time.perf_counter() - began
-        done.step = step
-        done.rows += len(rows)
-        done.trained_tokens += sum(len(piece.targets) for piece in pieces)
-        done.losses.append(value)
-        done.validation_loss = mean_loss(loss, validation, team) if validation and _is_measured(step, steps) else None
-        events.send(
-            Step(
-                step=step,
-                total_steps=steps,
-                loss=value,
-                learning_rate=rate,
-                gradient_norm=norm,
-                tokens_per_second=sum(piece.tokens for piece in pieces) / elapsed,
-                epoch=done.rows / len(material.rows),
-                trained_tokens=done.trained_tokens,
-                validation_loss=done.validation_loss,
-                memory_bytes=peak_resident_bytes(),
+    with Team(material.limits.members, material.threads) as team:
+        for step, rate, rows in islice(_steps(material, plan, steps), done.step, None):
+            began = time.perf_counter()
+            pieces = material.cut(rows)
+            _set_rate(optimizer, rate)
+            value, norm = take_step(loss, pieces, parameters, optimizer, step, team)
+            elapsed = time.perf_counter() - began
+            done.add(step, len(rows), sum(len(piece.targets) for piece in pieces), value)
+            if validation and _is_measured(step, steps):
+                done.measure(mean_loss(loss, validation, team))
+            events.send(
+                Step(
+                    step=step,
+                    total_steps=steps,
+                    loss=value,
+                    learning_rate=rate,
+                    gradient_norm=norm,
+                    tokens_per_second=sum(piece.tokens for piece in pieces) / elapsed,
+                    epoch=done.rows / len(material.rows),
+                    trained_tokens=done.trained_tokens,
+                    validation_loss=done.validation_loss,
+                    memory_bytes=peak_resident_bytes(),
+                )
             )
-        )
-        if keeper and step < steps:
-            keeper.after_step(done, parameters, optimizer)
+            if keeper and step < steps:
+                keeper.after_step(done, parameters, optimizer)
     # Of every other step, the next one's loss tells.
     if not all(parameter.isfinite().all() for parameter in parameters):
         raise _diverged(steps, done.losses[-1], math.nan)
-    return Fitted(steps, done.losses[-1], done.trained_tokens, done.validation_loss, tuple(done.losses))
+    return Fitted(
+        steps,
+        done.losses[-1],
+        done.trained_tokens,
+        done.validation_loss,
+        tuple(done.losses),
+        tuple(done.validation_losses),
+    )
 
 
 def take_step(

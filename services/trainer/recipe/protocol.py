@@ -5,6 +5,7 @@ Tenon that disagree must not train.
 """
 
 import enum
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic import (
 
 from services.common.errors import DomainError, Reason
 from services.common.probe import Probe
+from services.common.training_report import TrainingReport
 from services.trainer.datasets.model import DatasetFormat
 
 STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -123,11 +125,15 @@ class RecipeTask:
         dataset_format: their format.
         validation_path: rows to measure on, or None.
         validation_format: their format, or None.
+        validation_fraction: share of the different rows that is measured on instead of learnt, 0 to 0.5; None leaves the
+            choice to the recipe. None beside a validation_path.
         output_directory: where the adapter goes; made by the recipe, must not exist or be empty.
         hyperparameters: as asked for.
         cache_dir: where content digests of bases are remembered, or None.
         threads: CPU threads to use, or None to let the recipe choose: one for a very small base, else all.
         checkpoints: how the run keeps what it has, or None for a run that keeps nothing.
+        force: train though the plan is hopeless.
+        plan_only: reckon the plan from headers and rows, load no weights, train nothing.
     """
 
     base_model: str
@@ -137,17 +143,118 @@ class RecipeTask:
     dataset_format: DatasetFormat
     validation_path: Path | None = None
     validation_format: DatasetFormat | None = None
+    validation_fraction: float | None = None
     output_directory: Path
     hyperparameters: RecipeHyperparameters = field(default_factory=RecipeHyperparameters)
     cache_dir: Path | None = None
     threads: int | None = None
     checkpoints: CheckpointTask | None = None
+    force: bool = False
+    plan_only: bool = False
+
+
+class Severity(enum.StrEnum):
+    """How serious a finding is; ``TrainingFinding.Severity`` in lower case."""
+
+    INFO = "info"
+    WARNING = "warning"
+    HOPELESS = "hopeless"
+    """Training cannot teach anything, or cannot run at all."""
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that a look at the plan has shown.
+
+    Attributes:
+        severity: how serious it is.
+        code: its kind, for programs: ``TOO_FEW_STEPS``. Stable.
+        text: what is so, as a sentence.
+        remedy: what would be better, in numbers where there are numbers; empty where nothing has to be done.
+    """
+
+    severity: Severity
+    code: str
+    text: str
+    remedy: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Text and remedy."""
+        return f"{self.text} {self.remedy}".rstrip()
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a training will be, reckoned before it starts.
+
+    Attributes:
+        hyperparameters: every choice made.
+        steps: optimizer steps.
+        rows: rows that will be learnt.
+        validation_rows: rows that will be measured on.
+        tokens: in one pass over the rows, padding not counted.
+        supervised_tokens: of these, those that are learnt.
+        base_parameters: of the base.
+        lora_parameters: of the adapter.
+        memory: bytes at the peak, by what they are for; their sum is the estimate.
+        memory_available: bytes that this machine could give; 0 where it does not tell.
+        seconds: how long the steps will take, roughly.
+        seconds_basis: how that was reckoned, as a sentence.
+        compute: device, dtype and threads it was reckoned for.
+        findings: the most serious first.
+    """
+
+    hyperparameters: ResolvedHyperparameters
+    steps: int
+    rows: int
+    validation_rows: int
+    tokens: int
+    supervised_tokens: int
+    base_parameters: int
+    lora_parameters: int
+    memory: Mapping[str, int]
+    memory_available: int
+    seconds: float
+    seconds_basis: str
+    compute: Mapping[str, JsonValue]
+    findings: tuple[Finding, ...]
+
+    @property
+    def memory_bytes(self) -> int:
+        """The peak."""
+        return sum(self.memory.values())
+
+    @property
+    def hopeless(self) -> tuple[Finding, ...]:
+        """The findings for which training is refused unless forced."""
+        return tuple(finding for finding in self.findings if finding.severity is Severity.HOPELESS)
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """The plan, sent once before the base is trained; of a task with ``plan_only`` the last event."""
+
+    plan: Plan
+    event: Literal["planned"] = "planned"
+
+
+@with_config(STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A finding that leaves no plan: nothing is supervised, a module is not there. ``Failed`` follows."""
+
+    finding: Finding
+    event: Literal["found"] = "found"
 
 
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The plan, sent once before the first step.
+    """The choices, sent once before the first step.
 
     Attributes:
         hyperparameters: every choice made.
@@ -238,6 +345,12 @@ def _read_probe(value: object) -> Probe:
     return Probe.from_json(value)
 
 
+def _read_report(value: object) -> TrainingReport:
+    if isinstance(value, TrainingReport):
+        return value
+    return TrainingReport.from_json(value)
+
+
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
@@ -252,6 +365,7 @@ class Finished:
         stop_token_ids: tokens that end an answer.
         peft: peft_type, r, lora_alpha, target_modules, …, for the manifest.
         probe: what base and adapter answer to one prompt, for the manifest.
+        report: what was learnt, for the manifest.
         base_summary: ``BaseFingerprint.summary()`` of the files trained on.
         library_versions: of torch, transformers, peft, safetensors, tokenizers.
         compute: device, dtype and threads.
@@ -265,16 +379,18 @@ class Finished:
     stop_token_ids: tuple[int, ...]
     peft: Mapping[str, JsonValue]
     probe: Annotated[Probe, PlainValidator(_read_probe), PlainSerializer(Probe.to_json)]
+    report: Annotated[TrainingReport, PlainValidator(_read_report), PlainSerializer(TrainingReport.to_json)]
     base_summary: Mapping[str, JsonValue]
     library_versions: Mapping[str, str]
     compute: Mapping[str, JsonValue]
     event: Literal["finished"] = "finished"
 
 
-Event = Started | Step | CheckpointWritten | Note | Failed | Paused | Finished
+Event = Planned | Found | Started | Step | CheckpointWritten | Note | Failed | Paused | Finished
 
 _EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 _TASK: Final[TypeAdapter[RecipeTask]] = TypeAdapter(RecipeTask)
+_PLAN: Final[TypeAdapter[Plan]] = TypeAdapter(Plan)
 
 
 def encode(event: Event) -> str:
@@ -294,6 +410,17 @@ def decode(line: str | bytes) -> Event:
         raise DomainError(
             Reason.INTERNAL, f"The recipe wrote a line that is no event: {_first_fault(error)}."
         ) from error
+
+
+def plan_to_json(plan: Plan) -> dict[str, JsonValue]:
+    """Write a plan, to be kept."""
+    document: dict[str, JsonValue] = _PLAN.dump_python(plan, mode="json")
+    return document
+
+
+def plan_from_json(document: JsonValue) -> Plan:
+    """Read what ``plan_to_json`` gave."""
+    return _PLAN.validate_json(json.dumps(document))
 
 
 def encode_task(task: RecipeTask) -> str:

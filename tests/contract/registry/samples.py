@@ -4,7 +4,9 @@ from services.common.identity import BaseFingerprint
 from services.common.manifest import AdapterManifest
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName
 from services.common.signing import SigningKey, TrustedKeys
+from services.common.training_report import TrainingReport
 from services.registry import adapters, aliases, base_models, versions
+from services.registry.gate import Passage
 from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel, NewVersion
 from services.registry.store import RegistryStore
 from tests.support.keys import STRANGERS_KEY, TEST_KEY, signed
@@ -39,18 +41,30 @@ async def read(sample: AdapterManifest, adapter: AdapterName = WUKONG, key: Sign
     return await versions.read_manifest(adapter, sample.to_bytes(), signed(sample, key), BOTH_TRUSTED)
 
 
-async def add_version(store: RegistryStore, *, seed: int = 0, ready: bool = True) -> AdapterVersion:
-    new = await read(manifest(seed=seed))
+async def add_version(
+    store: RegistryStore, *, seed: int = 0, ready: bool = True, report: TrainingReport | None = None
+) -> AdapterVersion:
+    new = await read(manifest(seed=seed, report=report))
     async with store.transaction() as transaction:
         version = await versions.create(transaction, new)
         return await versions.make_ready(transaction, version.name) if ready else version
 
 
 async def move(
-    store: RegistryStore, alias: str, target: AdapterVersionName, expected: str = "", *, create: bool = True
+    store: RegistryStore,
+    alias: str,
+    target: AdapterVersionName,
+    expected: str = "",
+    *,
+    create: bool = True,
+    gated: bool | None = None,
+    reason: str = "",
 ) -> Alias:
+    passage = Passage(gated, reason)
     async with store.transaction() as transaction:
-        return await aliases.move(transaction, alias_name(alias), target, expected=expected, create=create)
+        return await aliases.move(
+            transaction, alias_name(alias), target, expected=expected, create=create, passage=passage
+        )
 
 
 async def revoke(store: RegistryStore, name: AdapterVersionName, reason: str = "it swears") -> AdapterVersion:

@@ -40,6 +40,7 @@ def job(
         adapter=AdapterName(project, "wukong"),
         hyperparameters=Hyperparameters(epochs=2, learning_rate=1e-3, schedule=Schedule.COSINE, target_modules=("q",)),
         labels={"team": "悟空"},
+        validation_fraction=None if validation else 0.25,
         priority=priority,
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )

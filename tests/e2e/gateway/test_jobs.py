@@ -11,6 +11,9 @@ import pytest
 
 from tests.e2e.gateway.stack import Stack, free_port
 
+FORCE = {"force": True}
+"""The file's eight rows are hopeless, and nothing shall be learnt here."""
+
 
 def updates(stack: Stack, job_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
     with stack.http() as http, http.stream("GET", f"/v1/training_jobs/{job_id}/watch?after={after}") as watch:
@@ -81,7 +84,9 @@ def test_a_watch_tells_the_job_then_its_events_and_ends(stack: Stack, job_id: st
 
 
 def test_a_queued_job_is_cancelled_at_once(client: openai.OpenAI, stack: Stack, file_id: str) -> None:
-    job = client.fine_tuning.jobs.create(model="base/tiny-gpt", training_file=file_id, suffix="Never Run")
+    job = client.fine_tuning.jobs.create(
+        model="base/tiny-gpt", training_file=file_id, suffix="Never Run", extra_body=FORCE
+    )
     assert (job.status, job.fine_tuned_model, job.finished_at) == ("queued", None, None)
     listed = client.fine_tuning.jobs.list(limit=1)
     assert (listed.data[0].id, listed.has_more) == (job.id, True)
@@ -94,7 +99,7 @@ def test_a_queued_job_is_cancelled_at_once(client: openai.OpenAI, stack: Stack, 
 def test_the_same_job_sent_again_is_the_same_job(http: httpx2.Client, file_id: str) -> None:
     def send() -> Any:
         headers = {"Idempotency-Key": "3f1d2c4b-9a8e-4f57-8b6c-5d4e3f2a1b0c"}
-        body = {"model": "tiny-gpt", "training_file": file_id}
+        body = {"model": "tiny-gpt", "training_file": file_id, **FORCE}
         return http.post("/v1/fine_tuning/jobs", json=body, headers=headers).json()["id"]
 
     job_id = send()
@@ -122,7 +127,7 @@ def test_a_job_that_cannot_be_is_refused(
     http: httpx2.Client, file_id: str, change: dict[str, Any], status: int, code: str, param: str | None
 ) -> None:
     before = http.get("/v1/fine_tuning/jobs").json()
-    answer = http.post("/v1/fine_tuning/jobs", json={"model": "tiny-qwen", "training_file": file_id, **change})
+    answer = http.post("/v1/fine_tuning/jobs", json={"model": "tiny-qwen", "training_file": file_id, **FORCE, **change})
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (status, code), error
     assert error["param"] == param or (error["param"] or "").startswith(f"{param}")
@@ -137,7 +142,9 @@ def test_an_unknown_job_is_not_found(http: httpx2.Client, path: str) -> None:
 
 
 def test_a_stop_ends_watches_at_once_and_says_why(stack: Stack, http: httpx2.Client, file_id: str) -> None:
-    job_id = http.post("/v1/fine_tuning/jobs", json={"model": "tiny-gpt", "training_file": file_id}).json()["id"]
+    job_id = http.post("/v1/fine_tuning/jobs", json={"model": "tiny-gpt", "training_file": file_id, **FORCE}).json()[
+        "id"
+    ]
     second = Stack(stack.root / "second", stack.database_url, ports={**stack.ports, "gateway": free_port()})
     second.root.mkdir()
     second.start("gateway", TENON_DRAIN_SECONDS="60")
@@ -155,3 +162,63 @@ def test_an_unknown_job_cannot_be_watched(http: httpx2.Client) -> None:
     answer = http.get("/v1/training_jobs/ftjob-nobody/watch")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "training_job_not_found")
     assert http.get("/v1/training_jobs/ftjob-nobody/watch?after=-1").status_code == 400
+
+
+def test_a_hopeless_job_is_refused_in_openai_s_shape(client: openai.OpenAI, http: httpx2.Client, file_id: str) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.fine_tuning.jobs.create(model="tiny-gpt", training_file=file_id, hyperparameters={"batch_size": 8})
+    error = raised.value
+    assert (error.code, error.type, error.param) == (
+        "plan_hopeless",
+        "invalid_request_error",
+        "training_file",
+    )
+    assert "only 8 rows" in error.message
+    assert "set force" in error.message
+    # A client that can send nothing of its own says it in metadata.
+    job = client.fine_tuning.jobs.create(
+        model="tiny-gpt", training_file=file_id, hyperparameters={"batch_size": 8}, metadata={"tenon.force": "true"}
+    )
+    found = http.post(f"/v1/fine_tuning/jobs/{job.id}/cancel").json()
+    assert (found["tenon"]["force"], found["tenon"]["plan"]) == (True, None)
+
+
+def test_a_plan_is_answered_and_nothing_queued(http: httpx2.Client, file_id: str) -> None:
+    before = http.get("/v1/fine_tuning/jobs").json()
+    body = {"model": "tiny-gpt", "training_file": file_id, "hyperparameters": {"n_epochs": 3, "batch_size": 8}}
+    answer = http.post("/v1/training_jobs/plan", json=body, timeout=120)
+    assert answer.status_code == 200, answer.text
+    plan = answer.json()
+    assert (plan["hopeless"], plan["steps"], plan["hyperparameters"]["n_epochs"]) == (True, 3, 3)
+    assert plan["findings"][0]["severity"] == "hopeless"
+    assert plan["memory_bytes"] == sum(plan["memory_parts"].values())
+    assert http.get("/v1/fine_tuning/jobs").json() == before
+    wrong = http.post("/v1/training_jobs/plan", json={**body, "hyperparameters": {"n_epochs": 0}})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "hyperparameters.n_epochs")
+
+
+def test_a_report_and_the_plan_of_a_job_that_has_ended(http: httpx2.Client, job_id: str) -> None:
+    report = http.get(f"/v1/training_jobs/{job_id}/report").json()
+    assert (report["job"], report["verdict"], report["forced"]) == (job_id, "not_learned", True)
+    assert report["held_out"] is None
+    assert report["curve"]["best_validation_loss"] is None
+    assert report["trained"]["rows"] == 8
+    assert set(report["answers"][0]) == {"prompt", "expected", "base", "adapter"}
+    plan = http.get(f"/v1/fine_tuning/jobs/{job_id}").json()["tenon"]["plan"]
+    assert (plan["steps"], plan["hopeless"]) == (2, True)
+    events = http.get(f"/v1/fine_tuning/jobs/{job_id}/events", params={"limit": 100}).json()["data"]
+    assert any(event["level"] == "error" and "optimizer steps" in event["message"] for event in events)
+    answer = http.get("/v1/training_jobs/ftjob-nobody/report")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "training_job_not_found")
+
+
+def test_an_alias_is_gated_over_rest(http: httpx2.Client, job_id: str) -> None:
+    version = http.get(f"/v1/fine_tuning/jobs/{job_id}").json()["fine_tuned_model"].partition("@")[2]
+    url = "/v1/adapters/parrot/aliases/production"
+    refused = http.put(url, json={"version": version, "gated": True})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "verdict_not_admitted")
+    alias = http.put(url, json={"version": version, "gated": True, "reason": "For the test."}).json()
+    assert (alias["gated"], alias["reason"], alias["version"]) == (True, "For the test.", version)
+    assert http.put(url, json={"gated": False}).json()["error"]["code"] == "verdict_not_admitted"
+    assert http.put(url, json={"gated": False, "reason": "Enough."}).json()["gated"] is False
+    assert http.put(url, json={}).status_code == 400

@@ -72,18 +72,10 @@ def test_the_wrong_base_is_refused_with_both_names(trained: RunningSuite) -> Non
 
 
 def test_a_job_can_be_listed_watched_and_cancelled(trained: RunningSuite, rows_file: Path) -> None:
-    command: list[str | Path] = [
-        "train",
-        "--base",
-        "tiny-gpt",
-        "--data",
-        rows_file,
-        "--name",
-        "slow",
-        "--epochs",
-        "900",
-    ]
-    job = trained.tenon(*command, "--priority", "5", "--detach").stdout.strip()
+    train = ("train", "--base", "tiny-gpt", "--data", rows_file, "--validation-data", rows_file, "--name", "slow")
+    started = trained.tenon(*train, "--epochs", "900", "--priority", "5", "--detach", "--json")
+    job = json.loads(started.stdout)["id"]
+    assert json.loads(started.stdout)["validation_file"]
     assert job in trained.tenon("job", "list", "--json").stdout
     listed = trained.tenon("job", "list").stdout.splitlines()
     assert [row for row in listed if re.fullmatch(rf"{job} .* [-\d]+ [:\d]+", row)]
@@ -108,6 +100,24 @@ def test_data_is_checked_without_being_stored(trained: RunningSuite, tmp_path: P
     assert "bad.jsonl:3" in ran.stdout
     with trained.client() as client:
         assert client.get("/v1/files") == before
+
+
+def test_data_is_stored_measured_and_shown(trained: RunningSuite, rows_file: Path) -> None:
+    checked = trained.tenon("data", "check", rows_file, "--base", "tiny-qwen")
+    assert checked.returncode == 0, checked.stderr
+    assert re.search(r"^tiny-qwen, rows cut to 512 tokens; \d+ rows measured$", checked.stdout, re.MULTILINE)
+    assert "of them learnt" in checked.stdout
+    data_id = trained.tenon("data", "upload", rows_file).stdout.strip()
+    assert data_id in trained.tenon("data", "list").stdout
+    short = trained.tenon("data", "show", data_id, "--base", "tiny-qwen", "--max-sequence-length", "16")
+    assert "nothing left to learn" in short.stdout
+    shown = trained.tenon("data", "preview", data_id, "--base", "tiny-qwen", "--limit", "1")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith("row 1: ")
+    assert re.search(r"<\|im_start\|>assistant\n⟦.+<\|im_end\|>⟧", shown.stdout)
+    document = json.loads(trained.tenon("data", "preview", data_id, "--base", "tiny-qwen", "--json").stdout)
+    assert {token["supervised"] for row in document["data"] for token in row["tokens"]} == {True, False}
+    assert trained.tenon("data", "preview", data_id, "--base", "nobody").returncode == 4
 
 
 def test_a_fingerprint_needs_no_suite(tiny_bases: dict[str, Path]) -> None:

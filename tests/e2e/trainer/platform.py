@@ -29,6 +29,7 @@ from tenon.trainer.v1 import (
     dataset_pb2_grpc,
     training_job_pb2,
     training_job_pb2_grpc,
+    training_report_pb2,
 )
 from tests.support.keys import secret_key_file, trusted_key_file
 from tests.support.postgres import PostgresServer
@@ -75,7 +76,8 @@ class Platform:
         return answer.dataset
 
     async def create(self, **job: Any) -> training_job_pb2.TrainingJob:
-        job = {"adapter": f"{PARENT}/adapters/wukong", **job}
+        # Their rows are few, and most tests are about something else than what these teach.
+        job = {"adapter": f"{PARENT}/adapters/wukong", "force": True, **job}
         request = training_job_pb2.CreateTrainingJobRequest(
             parent=PARENT, training_job=training_job_pb2.TrainingJob(**job)
         )
@@ -83,6 +85,16 @@ class Platform:
 
     async def get(self, name: str) -> training_job_pb2.TrainingJob:
         return (await self.jobs.GetTrainingJob(training_job_pb2.GetTrainingJobRequest(name=name))).training_job
+
+    async def plan(self, **job: Any) -> training_job_pb2.TrainingPlan:
+        request = training_job_pb2.PlanTrainingJobRequest(
+            parent=PARENT, training_job=training_job_pb2.TrainingJob(**job)
+        )
+        return (await self.jobs.PlanTrainingJob(request, timeout=120)).plan
+
+    async def report(self, name: str) -> training_report_pb2.TrainingReport:
+        request = training_job_pb2.GetTrainingReportRequest(name=name)
+        return (await self.jobs.GetTrainingReport(request)).report
 
     async def cancel(self, name: str) -> training_job_pb2.TrainingJob:
         request = training_job_pb2.CancelTrainingJobRequest(name=name)
@@ -275,6 +287,8 @@ def trainer_settings(database_url: str, root: Path, registry: str) -> TrainerSet
         database_url=SecretStr(database_url),
         artifacts_url=(root / "artifacts").as_uri(),
         registry_target=registry,
+        cache_dir=root / "cache",
+        base_roots=(root,),
         signing_key_file=secret_key_file(root),
         trusted_keys=(trusted_key_file(root),),
         drain_seconds=1.0,

@@ -288,7 +288,7 @@ async def test_a_job_id_is_taken_once_and_a_repeated_call_is_answered_alike(plat
         training_job_id="mine",
         request_id=str(uuid4()),
         training_job=training_job_pb2.TrainingJob(
-            base_model=base, dataset=dataset.name, adapter=f"{PARENT}/adapters/a"
+            base_model=base, dataset=dataset.name, adapter=f"{PARENT}/adapters/a", force=True
         ),
     )
     first = await platform.jobs.CreateTrainingJob(request)

@@ -63,7 +63,9 @@ async def test_a_job_ends_with_a_ready_version_though_postgres_goes_away(
     platform: Platform, base: str, dataset: dataset_pb2.Dataset
 ) -> None:
     async with platform.worker():
-        validation = await platform.upload(jsonl(ROWS[:2]), display_name="held out")
+        validation = await platform.upload(
+            jsonl([{**row, "output": "Another."} for row in ROWS[:2]]), display_name="held out"
+        )
         job = await platform.create(
             base_model=base,
             dataset=dataset.name,

@@ -131,6 +131,21 @@ def test_chunk_borders_do_not_matter(check: Check, monkeypatch: pytest.MonkeyPat
     assert summary.statistics.row_count == 2
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["\\", "\\\\", '"', '\\"', '\\\\"', '"\\', '\\\\\\"x', '"},{"', "]", "[{", '\n"', "\\" * 7, "{" * 9],
+)
+@pytest.mark.parametrize("depth", [0, 3, 8])
+def test_arrays_are_cut_right_whatever_their_strings_hold(check: Check, text: str, depth: int) -> None:
+    extra: object = text
+    for _ in range(depth):
+        extra = [extra]
+    rows = [{"prompt": text, "completion": f"x{text}", "extra": extra}, {"prompt": "", "completion": text + "y"}]
+    faults, summary = check(json.dumps([*rows, *rows]).encode())
+    assert not faults
+    assert (summary.statistics.row_count, summary.statistics.duplicate_row_count) == (4, 2)
+
+
 def test_each_wrong_row_of_an_array_is_told_and_no_good_one_lost(check: Check) -> None:
     rows = [LINE, b"", LINE + LINE, b'{"instruction": "a",}', b"5", LINE]
     faults, summary = check(b"[" + b",\n".join(rows) + b"]")

@@ -70,6 +70,33 @@ GOOD = {
         {**turns(("human", "a"), ("assistant", "b")), "system": "s", "tools": ""},
         Conversation((system("s"), user("a"), answer("b"))),
     ),
+    "sharegpt names in other letters": (
+        SHAREGPT,
+        turns(("Human", "a"), ("ChatGPT", "b"), ("prompter", "c"), ("bing", "d")),
+        Conversation((user("a"), answer("b"), user("c"), answer("d"))),
+    ),
+    "sharegpt with OpenAI's keys": (
+        SHAREGPT,
+        {"conversations": chat(("system", "s"), ("user", "a"), ("assistant", "b"))["messages"]},
+        Conversation((system("s"), user("a"), answer("b"))),
+    ),
+    "sharegpt weight": (
+        SHAREGPT,
+        {
+            "conversations": [
+                {"from": "human", "value": "a"},
+                {"from": "gpt", "value": "b", "weight": 0},
+                {"from": "human", "value": "c", "weight": None},
+                {"from": "gpt", "value": "d", "weight": 1},
+            ]
+        },
+        Conversation((user("a"), answer("b", supervised=False), user("c"), answer("d"))),
+    ),
+    "openai with system beside": (
+        OPENAI,
+        {**chat(("user", "a"), ("assistant", "b")), "system": "s"},
+        Conversation((system("s"), user("a"), answer("b"))),
+    ),
     "openai": (
         OPENAI,
         chat(("developer", "s"), ("user", "a"), ("assistant", "b")),
@@ -124,7 +151,10 @@ BAD: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
         [("history[0]", "two strings"), ("history[1][1]", "a number"), ("history[2][0]", "empty")],
     ),
     "history no array": ({"instruction": "a", "output": "b", "history": "x"}, [("history", "a string")]),
-    "unknown role": (turns(("human", "a"), ("bot", "b")), [("conversations[1].from", '"bot" is not supported')]),
+    "unknown role": (
+        turns(("human", "a"), ("narrator", "b")),
+        [("conversations[1].from", '"narrator" is not supported')],
+    ),
     "empty role": (turns(("", "a"), ("gpt", "b")), [("conversations[0].from", '"" is not supported')]),
     "no role": ({"messages": [{"content": "a"}]}, [("messages[0].role", '"role" is missing')]),
     "tools": ({**turns(("human", "a"), ("gpt", "b")), "tools": "[{}]"}, [("tools", "not supported")]),

@@ -203,6 +203,20 @@ def test_a_job_is_asked_for_in_the_trainers_words() -> None:
     assert dict(asked.labels) == {"team": "a"}
 
 
+def test_a_part_of_the_file_may_be_held_out() -> None:
+    asked = create_request(CreateJob.model_validate({**JOB, "validation_fraction": 0}), "").training_job
+    assert asked.HasField("validation_fraction")
+    assert not create_request(CreateJob.model_validate(JOB), "").training_job.HasField("validation_fraction")
+    error = DomainError(
+        Reason.INVALID_ARGUMENT,
+        "training_job.validation_fraction: no validation_dataset.",
+        violations=[Violation("training_job.validation_fraction", "not beside a validation_dataset")],
+    )
+    told = in_rest_terms(error)
+    assert told.message == "validation_fraction: no validation_file."
+    assert told.violations[0].field == "validation_fraction"
+
+
 @pytest.mark.parametrize(
     ("suffix", "adapter"),
     [("Support Bot!", "tiny-support-bot"), ("a" * 64, f"tiny-{'a' * 58}"), ("...", "tiny")],

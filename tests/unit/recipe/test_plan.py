@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from services.common.errors import DomainError, Reason
-from services.trainer.recipe.defaults import batch_for, epochs_for, resolve, sequence_length, total_steps, warnings
-from services.trainer.recipe.protocol import RecipeHyperparameters, ResolvedHyperparameters, Schedule
+from services.trainer.recipe.defaults import batch_for, epochs_for, resolve, sequence_length, total_steps
+from services.trainer.recipe.plan import from_counts
+from services.trainer.recipe.protocol import RecipeHyperparameters, ResolvedHyperparameters, Schedule, Severity
 from services.trainer.recipe.schedule import rate_factor, warmup_steps
-from tests.unit.recipe.conftest import make_plan
 
 
 def plan_for(rows: int, parameters: int = 2_000_000, **asked: Any) -> ResolvedHyperparameters:
@@ -33,7 +33,7 @@ def test_the_persona_data_set_reaches_a_hundred_steps() -> None:
     assert (plan.epochs, plan.batch_size) == (3, 4)
     assert total_steps(136, plan.epochs, plan.batch_size) == 102
     assert total_steps(136, 5, 4) == 170
-    assert list(warnings(136, plan)) == []
+    assert from_counts(136, RecipeHyperparameters()) == ()
 
 
 def test_what_is_asked_for_stays() -> None:
@@ -71,11 +71,30 @@ def test_rows_are_cut_to_the_base_s_context() -> None:
 
 
 def test_a_plan_that_cannot_work_is_told_with_what_would() -> None:
-    few, short = warnings(20, make_plan(epochs=3, batch_size=16))
-    assert "only 20 rows" in few
-    assert "only 4 optimizer steps" in short
-    assert "batch_size 1, or epochs 80" in short
-    assert total_steps(20, 80, 16) == 100
+    short, few = from_counts(20, RecipeHyperparameters(epochs=3, batch_size=16))
+    assert (short.severity, short.code) == (Severity.HOPELESS, "TOO_FEW_STEPS")
+    assert "only 4 optimizer steps" in short.text
+    assert "batch_size 1 with epochs 5, or batch_size 5 with epochs 25" in short.remedy
+    assert "it takes 534 rows" in short.remedy
+    assert total_steps(20, 5, 1) == total_steps(20, 25, 5) == total_steps(534, 3, 16) - 1 == 100
+    assert (few.severity, few.code) == (Severity.WARNING, "FEW_ROWS")
+    assert "Gather 80 more" in few.remedy
+
+
+def test_small_data_is_warned_of_and_not_refused_when_the_choice_is_the_recipe_s() -> None:
+    assert [finding.code for finding in from_counts(20, RecipeHyperparameters())] == ["FEW_ROWS"]
+    assert [finding.code for finding in from_counts(9, RecipeHyperparameters())] == ["TOO_FEW_ROWS"]
+    assert from_counts(0, RecipeHyperparameters()) == ()
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "batch", "way"),
+    [(100, 3, 8, "batch_size 3, or epochs 8"), (300, 1, 32, "batch_size 3, or epochs 11"), (5, 2, 1, "epochs 20")],
+)
+def test_every_way_reaches_a_hundred_steps(rows: int, epochs: int, batch: int, way: str) -> None:
+    found = from_counts(rows, RecipeHyperparameters(epochs=epochs, batch_size=batch))
+    (remedy,) = [finding.remedy for finding in found if finding.code.endswith("FEW_STEPS")]
+    assert f"use {way};" in remedy
 
 
 def test_the_rate_rises_then_falls() -> None:

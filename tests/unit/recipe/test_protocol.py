@@ -10,12 +10,16 @@ from services.trainer.datasets import DatasetFormat
 from services.trainer.recipe.protocol import (
     Event,
     Failed,
+    Finding,
     Finished,
+    Found,
     Level,
     Note,
+    Planned,
     RecipeHyperparameters,
     RecipeTask,
     Schedule,
+    Severity,
     Started,
     Step,
     decode,
@@ -23,6 +27,8 @@ from services.trainer.recipe.protocol import (
     encode,
     encode_task,
 )
+from tests.support.plans import PLAN
+from tests.support.reports import make_report
 from tests.unit.recipe.conftest import make_plan
 
 STEP = Step(
@@ -40,6 +46,8 @@ EVENTS: list[Event] = [
     STEP,
     Note(level=Level.WARNING, text="猴\n王"),
     Failed(reason=Reason.TRAINING_DIVERGED, message="NaN", metadata={"step": "3"}),
+    Found(finding=Finding(severity=Severity.HOPELESS, code="NOTHING_SUPERVISED", text="Nothing.", remedy="More.")),
+    Planned(plan=PLAN),
     Finished(
         steps=3,
         final_loss=0.1,
@@ -49,6 +57,7 @@ EVENTS: list[Event] = [
         stop_token_ids=(1, 2),
         peft={"r": 4, "target_modules": ["a"]},
         probe=Probe((3,), (7, 9), (0.25, 2.0), (1.5, -2.0)),
+        report=make_report(),
         base_summary={"id": "ab", "component_roots": {"language_model": "cd"}, "processor_digest": None},
         library_versions={"torch": "2"},
         compute={"threads": 2},

@@ -3,17 +3,31 @@
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from services.common.errors import DomainError, Reason
 from services.common.identity import fingerprint_base
+from services.common.training_report import TrainingVerdict
 from services.trainer.datasets import DatasetFormat
 from services.trainer.recipe.events import Events
-from services.trainer.recipe.protocol import Event, Finished, Note, RecipeHyperparameters, RecipeTask, Started, decode
-from services.trainer.recipe.run import run
+from services.trainer.recipe.protocol import (
+    Event,
+    Finished,
+    Found,
+    Note,
+    Plan,
+    Planned,
+    RecipeHyperparameters,
+    RecipeTask,
+    Started,
+    decode,
+)
+from services.trainer.recipe.run import reckon, run
 from tests.support.tiny_bases import make_tiny_base
 
 Train = Callable[..., list[Event]]
@@ -34,6 +48,8 @@ def train(tmp_path: Path) -> Train:
         base: dict[str, Any] | None = None,
         validation: list[Any] | None = None,
         fingerprint: str | None = None,
+        force: bool = True,
+        plan_only: bool = False,
         **hyperparameters: Any,
     ) -> list[Event]:
         directory = make_tiny_base(tmp_path / "base", **(base or {}))
@@ -51,9 +67,11 @@ def train(tmp_path: Path) -> Train:
             hyperparameters=RecipeHyperparameters(**{**QUICK, **hyperparameters}),
             cache_dir=tmp_path / "cache",
             threads=1,
+            force=force,
+            plan_only=plan_only,
         )
         stream = io.StringIO()
-        run(task, Events(stream))
+        (reckon if plan_only else run)(task, Events(stream))
         return [decode(line) for line in stream.getvalue().splitlines()]
 
     return go
@@ -63,20 +81,32 @@ def notes(events: list[Event]) -> str:
     return "\n".join(event.text for event in events if isinstance(event, Note))
 
 
+def plan(events: list[Event]) -> Plan:
+    (planned,) = [event for event in events if isinstance(event, Planned)]
+    return planned.plan
+
+
+def findings(events: list[Event]) -> dict[str, str]:
+    return {finding.code: finding.sentence for finding in plan(events).findings}
+
+
 def finished(events: list[Event]) -> Finished:
     assert isinstance(events[-1], Finished)
     return events[-1]
 
 
 def test_a_run_tells_its_plan_and_its_result(train: Train, tmp_path: Path) -> None:
-    events = train(CHAT, validation=CHAT[:2], lora_alpha=3.0)
+    unseen = [{"instruction": f"{number}?", "output": "other"} for number in range(2)]
+    events = train(CHAT, validation=[*unseen, CHAT[0]], lora_alpha=3.0)
     (started,) = [event for event in events if isinstance(event, Started)]
     assert (started.rows, started.total_steps) == (4, 1)
     assert started.supervised_tokens == 4 * (len("answer 0") + 1)
     assert started.hyperparameters.target_modules[0] == "down_proj"
     assert started.compute["dtype"] == "float32"
-    assert "only 4 rows" in notes(events)
-    assert "only 1 optimizer steps" in notes(events)
+    assert "1 rows of the validation data set are left out" in notes(events)
+    assert "only 4 rows" in findings(events)["TOO_FEW_ROWS"]
+    assert "only 1 optimizer steps" in findings(events)["TOO_FEW_STEPS"]
+    assert plan(events).hyperparameters == started.hyperparameters
     result = finished(events)
     assert result.trained_tokens == started.supervised_tokens
     assert result.validation_loss is not None
@@ -109,14 +139,83 @@ def test_gpt2_without_a_template_takes_chats_with_the_plain_one(train: Train) ->
 def test_rows_that_are_cut_or_left_out_are_told(train: Train) -> None:
     rows = [*CHAT, {"instruction": "x" * 100, "output": "a"}, {"instruction": "b", "output": "y" * 100}]
     events = train(rows)
-    assert "1 rows of the data set are left out" in notes(events)
-    assert "1 rows of the data set are cut" in notes(events)
+    assert findings(events)["ROWS_LEFT_OUT"].startswith("1 of 6 rows are left out")
+    assert findings(events)["ROWS_CUT"].startswith("1 of 5 rows are cut")
 
 
 def test_answers_that_will_never_end_are_told(train: Train) -> None:
     open_end = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ ' | ' }}{% endfor %}"
-    assert "run on until max_tokens" in notes(train(CHAT, base={"chat_template": open_end}))
-    assert "max_tokens" not in notes(train(CHAT))
+    told = findings(train(CHAT, base={"chat_template": open_end}))
+    assert "run on until max_tokens" in told["NO_END_OF_TURN"]
+    assert "NO_END_OF_TURN" not in findings(train(CHAT))
+
+
+def test_a_hopeless_plan_is_refused_unless_forced(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(DomainError, match="cannot teach anything") as caught:
+        train(CHAT, force=False)
+    assert caught.value.reason is Reason.PLAN_HOPELESS
+    assert caught.value.metadata == {"findings": "TOO_FEW_ROWS,TOO_FEW_STEPS"}
+    assert not (tmp_path / "out").exists()
+    assert finished(train(CHAT)).report.forced
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "gpt2"])
+def test_headers_alone_give_the_plan_of_the_run(train: Train, tmp_path: Path, architecture: str) -> None:
+    asked = {"base": {"architecture": architecture}, "validation": CHAT[:2]}
+    reckoned = plan(train(CHAT, plan_only=True, **asked))
+    assert not (tmp_path / "out").exists()
+    carried_out = plan(train(CHAT, **asked))
+    changing = ("memory", "memory_available", "seconds", "seconds_basis")
+    assert replace(reckoned, **{name: getattr(carried_out, name) for name in changing}) == carried_out
+    assert {**reckoned.memory, "runtime": 0} == {**carried_out.memory, "runtime": 0}
+    assert reckoned.lora_parameters == saved_parameters(tmp_path / "out")
+    assert reckoned.seconds > 0
+
+
+def saved_parameters(directory: Path) -> int:
+    return sum(tensor.numel() for tensor in load_file(directory / "adapter_model.safetensors").values())
+
+
+def test_what_rules_a_plan_out_is_told_as_a_finding(train: Train, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    directory = make_tiny_base(tmp_path / "base")
+    (tmp_path / "rows").write_text("\n".join(map(json.dumps, CHAT)))
+    task = RecipeTask(
+        base_model="baseModels/tiny",
+        base_directory=directory,
+        base_fingerprint_id="unused",
+        dataset_path=tmp_path / "rows",
+        dataset_format=DatasetFormat.ALPACA,
+        output_directory=tmp_path / "out",
+        hyperparameters=RecipeHyperparameters(target_modules=("c_attn",)),
+        plan_only=True,
+    )
+    with pytest.raises(DomainError):
+        reckon(task, Events(stream))
+    (found,) = [decode(line) for line in stream.getvalue().splitlines()]
+    assert isinstance(found, Found)
+    assert found.finding.code == "UNKNOWN_TARGET_MODULES"
+
+
+def test_a_run_reports_what_it_taught(train: Train) -> None:
+    rows = [{"instruction": f"{number}?", "output": "yes, it is so"} for number in range(12)]
+    events = train(
+        rows, validation=[{"instruction": "99?", "output": "yes, it is so"}] * 3, epochs=8, learning_rate=0.01
+    )
+    report = finished(events).report
+    assert report.verdict is TrainingVerdict.LEARNED
+    assert report.held_out is not None
+    assert report.held_out.adapter_loss < 0.5 * report.held_out.base_loss
+    assert report.held_out.adapter_accuracy > report.held_out.base_accuracy
+    assert report.curve.steps == 24
+    assert report.curve.fall > 0
+    assert report.curve.last_validation_loss == pytest.approx(report.held_out.adapter_loss, rel=1e-3)
+    assert [change.layer for change in report.layers] == ["model.layers.0", "model.layers.1"]
+    assert all(change.norm > 0 for change in report.layers)
+    assert report.end_of_turn_share == 1.0
+    assert report.answers[0].expected == "yes, it is so"
+    assert report.answers[0].adapter != report.answers[0].base
+    assert finished(train(CHAT, learning_rate=1e-5)).report.verdict is TrainingVerdict.NOT_LEARNED
 
 
 REFUSED: dict[str, tuple[dict[str, Any], Reason, str]] = {

@@ -55,6 +55,22 @@ def test_ranges_hold_at_both_ends(name: str) -> None:
         assert fields(wrong) == [f"training_job.hyperparameters.{name}"]
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5])
+def test_a_part_of_the_rows_may_be_held_out(fraction: float) -> None:
+    assert admit(replace(DRAFT, validation_fraction=fraction), "job-1").validation_fraction == fraction
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 0.51, float("nan"), float("inf")])
+def test_no_more_than_half_may_be_held_out(fraction: float) -> None:
+    assert fields(replace(DRAFT, validation_fraction=fraction)) == ["training_job.validation_fraction"]
+
+
+def test_nothing_is_held_out_beside_rows_to_measure_on() -> None:
+    given = replace(DRAFT, validation_dataset="projects/default/datasets/other")
+    assert admit(given, "job-1").validation_fraction is None
+    assert fields(replace(given, validation_fraction=0.0)) == ["training_job.validation_fraction"]
+
+
 def test_what_belongs_to_another_project_cannot_be_used() -> None:
     foreign = replace(
         DRAFT,

@@ -63,3 +63,10 @@ def test_a_schedule_of_a_newer_version_is_refused() -> None:
     job = training_job_pb2.TrainingJob(hyperparameters=message)
     with pytest.raises(DomainError, match="9 is no schedule"):
         convert.draft_from_proto(training_job_pb2.CreateTrainingJobRequest(training_job=job))
+
+
+@pytest.mark.parametrize("fraction", [None, 0.0, 0.25])
+def test_a_fraction_left_out_is_not_one_of_zero(fraction: float | None) -> None:
+    job = training_job_pb2.TrainingJob(validation_fraction=fraction)
+    draft = convert.draft_from_proto(training_job_pb2.CreateTrainingJobRequest(training_job=job))
+    assert draft.validation_fraction == fraction

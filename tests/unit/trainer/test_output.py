@@ -11,6 +11,8 @@ from services.trainer.memory import MemoryStore
 from services.trainer.model import Claim
 from services.trainer.output import Trained, list_output, make_manifest
 from services.trainer.recipe.protocol import Finished
+from tests.support.plans import PLAN
+from tests.support.reports import make_report
 from tests.unit.admission.build import Adapter
 from tests.unit.recipe.conftest import make_plan
 from tests.unit.trainer.stores import claimed
@@ -29,11 +31,12 @@ def trained(**changes: Any) -> Trained:
         "stop_token_ids": (1, 2),
         "peft": {"r": 4, "target_modules": ["a"]},
         "probe": PROBE,
+        "report": make_report(),
         "base_summary": {"id": "cd" * 32},
         "library_versions": {"torch": "2"},
         "compute": {"threads": 2},
     }
-    return Trained(Finished(**{**told, **changes}), make_plan())
+    return Trained(Finished(**{**told, **changes}), make_plan(), PLAN.hopeless)
 
 
 @pytest.fixture
@@ -47,6 +50,8 @@ async def test_a_manifest_says_what_was_trained_on_what_and_that_it_was_seen(cla
     assert (made.provenance, made.probe, made.files) == (Provenance.WITNESSED, PROBE, FILES)
     assert made.base_fingerprint_id == claim.job.base_fingerprint_id
     assert made.training["job"] == str(claim.job.name)
+    assert (made.training["force"], made.training["hopeless"]) == (False, ["TOO_FEW_STEPS"])
+    assert made.report == make_report()
 
 
 @pytest.mark.parametrize(
@@ -59,8 +64,9 @@ async def test_a_manifest_says_what_was_trained_on_what_and_that_it_was_seen(cla
         ({"chat_template": "x" * 2**20}, Reason.MANIFEST_INVALID),
         ({"chat_template": "\ud800"}, Reason.MANIFEST_INVALID),
         ({"probe": replace(PROBE, token_ids=(7, 7))}, Reason.MANIFEST_INVALID),
+        ({"report": replace(make_report(), reasons=("x" * 5000,))}, Reason.MANIFEST_INVALID),
     ],
-    ids=["another base", "no base", "token", "number", "too large", "no text", "probe"],
+    ids=["another base", "no base", "token", "number", "too large", "no text", "probe", "report"],
 )
 async def test_what_a_recipe_tells_is_not_believed_as_it_is(claim: Claim, told: dict[str, Any], reason: Reason) -> None:
     with pytest.raises(DomainError) as raised:

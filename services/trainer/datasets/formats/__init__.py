@@ -8,7 +8,7 @@ from services.trainer.datasets.formats import alpaca, openai_chat, prompt_comple
 from services.trainer.datasets.formats.fields import RowFields
 from services.trainer.datasets.model import Conversation, DatasetFormat, TextPair
 
-__all__ = ["FORMATS", "TITLES", "detect", "has_marks"]
+__all__ = ["FORMATS", "KNOWN_KEYS", "LAYOUTS", "LAYOUT_OF", "TITLES", "detect", "marks"]
 
 RowReader = Callable[[RowFields], Conversation | TextPair | None]
 
@@ -43,11 +43,27 @@ _MARKS: Final = (
 )
 
 
+KNOWN_KEYS: Final = frozenset({"system", "history", "input", "tools", "functions"}.union(key for key, _ in _MARKS))
+"""The keys of a row that any format reads, or refuses."""
+
+LAYOUT_OF: Final[Mapping[DatasetFormat, str]] = MappingProxyType(
+    {
+        DatasetFormat.ALPACA: '"instruction", "input", "output" (Alpaca)',
+        DatasetFormat.SHAREGPT: '"conversations" (ShareGPT)',
+        DatasetFormat.OPENAI_CHAT: '"messages" (OpenAI chat)',
+        DatasetFormat.PROMPT_COMPLETION: '"prompt", "completion"',
+    }
+)
+"""What a row of each format holds, for error texts."""
+
+LAYOUTS: Final = " or ".join(LAYOUT_OF.values())
+
+
 def detect(row: Mapping[str, Any]) -> DatasetFormat | None:
     """Tell a row's format by its keys, or None."""
     return next((layout for key, layout in _MARKS if key in row), None)
 
 
-def has_marks(row: Mapping[str, Any], layout: DatasetFormat) -> bool:
-    """Tell whether a row has a key of a format, so that it is worth reading in it."""
-    return any(key in row for key, of in _MARKS if of is layout)
+def marks(layout: DatasetFormat) -> frozenset[str]:
+    """The keys of a format: a row with none of them is not worth reading in it."""
+    return frozenset(key for key, of in _MARKS if of is layout)

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator
 
-from services.trainer.datasets.formats.fields import RowFields
+from services.trainer.datasets.formats.fields import RowFields, place
 from services.trainer.datasets.model import Conversation, Message, Role
 from services.trainer.datasets.parse import kind_of
 
@@ -13,14 +13,12 @@ from services.trainer.datasets.parse import kind_of
 def read(fields: RowFields) -> Conversation:
     """Read a row."""
     row = fields.row
-    system = fields.text(row, "system", "system", required=False)
-    history = [turn for pair in _history(fields) for turn in pair]
-    extra = fields.text(row, "input", "input", required=False)
-    instruction = (
-        fields.text(row, "instruction", "instruction") if extra else fields.answer(row, "instruction", "instruction")
-    )
+    system = fields.text(row, "system", required=False)
+    history = [turn for pair in _history(fields) for turn in pair] if "history" in row else ()
+    extra = fields.text(row, "input", required=False)
+    instruction = fields.text(row, "instruction") if extra else fields.answer(row, "instruction")
     question = f"{instruction}\n{extra}" if instruction and extra else instruction + extra
-    output = fields.answer(row, "output", "output")
+    output = fields.answer(row, "output")
     opening = [Message(Role.SYSTEM, system, supervised=False)] if system else []
     return Conversation((*opening, *history, *_turn(question, output)))
 
@@ -38,12 +36,15 @@ def _history(fields: RowFields) -> Iterator[tuple[Message, Message]]:
         fields.fault("history", f'"history" is {what}; it must be an array of at most {fields.max_messages} pairs.')
         return
     for index, pair in enumerate(history):
-        path = f"history[{index}]"
+        path = place("history", index)
         if not isinstance(pair, list) or len(pair) != 2:
             fields.fault(path, "Each entry of the history must be an array of two strings: question and answer.")
             continue
-        texts = [fields.string(text, f"{path}[{side}]") for side, text in enumerate(pair)]
-        for side, text in enumerate(texts):
-            if isinstance(pair[side], str):
-                fields.not_blank(text, f"{path}[{side}]")
-        yield _turn(texts[0], texts[1])
+        yield _turn(*(_side(fields, text, place(path, side)) for side, text in enumerate(pair)))
+
+
+def _side(fields: RowFields, value: object, path: str) -> str:
+    text = fields.string(value, path)
+    if isinstance(value, str) and (not value or value.isspace()):
+        fields.blank(path)
+    return text

@@ -6,5 +6,5 @@ from services.trainer.datasets.model import TextPair
 
 def read(fields: RowFields) -> TextPair:
     """Read a row; an empty prompt is allowed, an empty completion is not."""
-    prompt = fields.text(fields.row, "prompt", "prompt")
-    return TextPair(prompt, fields.answer(fields.row, "completion", "completion"))
+    prompt = fields.text(fields.row, "prompt")
+    return TextPair(prompt, fields.answer(fields.row, "completion"))

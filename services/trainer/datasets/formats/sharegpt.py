@@ -1,4 +1,7 @@
-"""ShareGPT: ``{conversations: [{from, value}]}``, optionally ``system``."""
+"""ShareGPT: ``{conversations: [{from, value}]}``, optionally ``system``, and ``weight`` as in OpenAI chat.
+
+Many data sets of this name write ``role`` and ``content`` for ``from`` and ``value``; so may each turn.
+"""
 
 from typing import Final
 
@@ -8,27 +11,32 @@ from services.trainer.datasets.model import Conversation, Message, Role
 ROLES: Final = {
     "human": Role.USER,
     "user": Role.USER,
+    "prompter": Role.USER,
     "gpt": Role.ASSISTANT,
     "assistant": Role.ASSISTANT,
     "model": Role.ASSISTANT,
+    "bot": Role.ASSISTANT,
+    "chatgpt": Role.ASSISTANT,
+    "bing": Role.ASSISTANT,
+    "bard": Role.ASSISTANT,
     "system": Role.SYSTEM,
 }
-"""Who is meant by which ``from``."""
+"""Who is meant by which ``from``, in lower case."""
 
 
 def read(fields: RowFields) -> Conversation | None:
     """Read a row; None if the roles cannot be told."""
-    fields.absent(fields.row, ("tools",), "")
-    system = fields.text(fields.row, "system", "system", required=False)
-    messages = [] if not system else [("system", Message(Role.SYSTEM, system, supervised=False))]
+    fields.absent(fields.row, ("tools",))
+    messages = fields.system()
     for path, turn in fields.objects("conversations"):
-        role = fields.role(turn, "from", f"{path}.from", ROLES)
+        prefix = path + "."
+        who, what = ("role", "content") if "role" in turn and "from" not in turn else ("from", "value")
+        role = fields.role(turn, who, prefix, ROLES)
         if role is None:
             continue
-        read_text = fields.text if role is Role.SYSTEM else fields.answer
-        text = read_text(turn, "value", f"{path}.value")
-        messages.append((path, Message(role, text, supervised=role is Role.ASSISTANT)))
+        text = (fields.text if role is Role.SYSTEM else fields.answer)(turn, what, prefix)
+        messages.append((path, Message(role, text, supervised=fields.learnt(turn, prefix, role))))
     if fields.faults:
         return None
     fields.check_turns(messages)
-    return Conversation(tuple(message for _, message in messages))
+    return Conversation(tuple([message for _, message in messages]))

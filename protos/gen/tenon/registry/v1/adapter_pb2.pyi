@@ -91,16 +91,20 @@ class AdapterFile(_message.Message):
     def __init__(self, path: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class Alias(_message.Message):
-    __slots__ = ("name", "version", "update_time", "etag")
+    __slots__ = ("name", "version", "update_time", "etag", "gated", "reason")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    GATED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     update_time: _timestamp_pb2.Timestamp
     etag: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    gated: bool
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., gated: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class CreateAdapterRequest(_message.Message):
     __slots__ = ("parent", "adapter_id", "adapter", "request_id")
@@ -229,16 +233,18 @@ class ListAdapterVersionsResponse(_message.Message):
     def __init__(self, adapter_versions: _Optional[_Iterable[_Union[AdapterVersion, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class UpdateAliasRequest(_message.Message):
-    __slots__ = ("alias", "update_mask", "allow_missing", "request_id")
+    __slots__ = ("alias", "update_mask", "allow_missing", "request_id", "reason")
     ALIAS_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
     ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     alias: Alias
     update_mask: _field_mask_pb2.FieldMask
     allow_missing: bool
     request_id: str
-    def __init__(self, alias: _Optional[_Union[Alias, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, alias: _Optional[_Union[Alias, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class UpdateAliasResponse(_message.Message):
     __slots__ = ("alias",)

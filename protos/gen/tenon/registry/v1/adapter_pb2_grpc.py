@@ -176,7 +176,9 @@ class AdapterServiceServicer:
         """Points an alias at a version, creating it if allow_missing.
 
         NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND, ALIAS_NOT_FOUND). FAILED_PRECONDITION
-        (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). ABORTED (ETAG_MISMATCH): it was moved since it was read.
+        (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). FAILED_PRECONDITION (VERDICT_NOT_ADMITTED): the alias is gated, the
+        version's training report does not say LEARNED, and no reason is given; or the gate shall go, and no reason is given.
+        ABORTED (ETAG_MISMATCH): it was moved since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -71,7 +71,9 @@ class AdapterServiceStub:
     """Points an alias at a version, creating it if allow_missing.
 
     NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND, ALIAS_NOT_FOUND). FAILED_PRECONDITION
-    (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). ABORTED (ETAG_MISMATCH): it was moved since it was read.
+    (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). FAILED_PRECONDITION (VERDICT_NOT_ADMITTED): the alias is gated, the
+    version's training report does not say LEARNED, and no reason is given; or the gate shall go, and no reason is given.
+    ABORTED (ETAG_MISMATCH): it was moved since it was read.
     """
     ListAliases: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.ListAliasesRequest, _adapter_pb2.ListAliasesResponse]
     """Lists an adapter's aliases by name. NOT_FOUND (ADAPTER_NOT_FOUND)."""
@@ -127,7 +129,9 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     """Points an alias at a version, creating it if allow_missing.
 
     NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND, ALIAS_NOT_FOUND). FAILED_PRECONDITION
-    (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). ABORTED (ETAG_MISMATCH): it was moved since it was read.
+    (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). FAILED_PRECONDITION (VERDICT_NOT_ADMITTED): the alias is gated, the
+    version's training report does not say LEARNED, and no reason is given; or the gate shall go, and no reason is given.
+    ABORTED (ETAG_MISMATCH): it was moved since it was read.
     """
     ListAliases: _aio.UnaryUnaryMultiCallable[_adapter_pb2.ListAliasesRequest, _adapter_pb2.ListAliasesResponse]  # type: ignore[assignment]
     """Lists an adapter's aliases by name. NOT_FOUND (ADAPTER_NOT_FOUND)."""
@@ -234,7 +238,9 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         """Points an alias at a version, creating it if allow_missing.
 
         NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND, ALIAS_NOT_FOUND). FAILED_PRECONDITION
-        (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). ABORTED (ETAG_MISMATCH): it was moved since it was read.
+        (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED). FAILED_PRECONDITION (VERDICT_NOT_ADMITTED): the alias is gated, the
+        version's training report does not say LEARNED, and no reason is given; or the gate shall go, and no reason is given.
+        ABORTED (ETAG_MISMATCH): it was moved since it was read.
         """
 
     @_abc_1.abstractmethod

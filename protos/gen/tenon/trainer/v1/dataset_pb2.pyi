@@ -44,18 +44,72 @@ class Dataset(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., format: _Optional[_Union[DatasetFormat, str]] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., statistics: _Optional[_Union[DatasetStatistics, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DatasetStatistics(_message.Message):
-    __slots__ = ("row_count", "faulty_row_count", "duplicate_row_count", "answer_count", "answer_characters")
+    __slots__ = ("row_count", "faulty_row_count", "duplicate_row_count", "answer_count", "answer_characters", "tokens")
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     FAULTY_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     ANSWER_COUNT_FIELD_NUMBER: _ClassVar[int]
     ANSWER_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     row_count: int
     faulty_row_count: int
     duplicate_row_count: int
     answer_count: int
     answer_characters: int
-    def __init__(self, row_count: _Optional[int] = ..., faulty_row_count: _Optional[int] = ..., duplicate_row_count: _Optional[int] = ..., answer_count: _Optional[int] = ..., answer_characters: _Optional[int] = ...) -> None: ...
+    tokens: TokenStatistics
+    def __init__(self, row_count: _Optional[int] = ..., faulty_row_count: _Optional[int] = ..., duplicate_row_count: _Optional[int] = ..., answer_count: _Optional[int] = ..., answer_characters: _Optional[int] = ..., tokens: _Optional[_Union[TokenStatistics, _Mapping]] = ...) -> None: ...
+
+class TokenStatistics(_message.Message):
+    __slots__ = ("base_model", "max_sequence_length", "measured_row_count", "token_count", "kept_token_count", "supervised_token_count", "supervised_share", "truncated_row_count", "unlabelled_row_count", "refused_row_count", "refusal", "percentiles", "histogram", "ends_answers", "uses_plain_template")
+    BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    MAX_SEQUENCE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    KEPT_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SUPERVISED_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SUPERVISED_SHARE_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNLABELLED_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    PERCENTILES_FIELD_NUMBER: _ClassVar[int]
+    HISTOGRAM_FIELD_NUMBER: _ClassVar[int]
+    ENDS_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    USES_PLAIN_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    base_model: str
+    max_sequence_length: int
+    measured_row_count: int
+    token_count: int
+    kept_token_count: int
+    supervised_token_count: int
+    supervised_share: float
+    truncated_row_count: int
+    unlabelled_row_count: int
+    refused_row_count: int
+    refusal: str
+    percentiles: _containers.RepeatedCompositeFieldContainer[TokenPercentile]
+    histogram: _containers.RepeatedCompositeFieldContainer[TokenBucket]
+    ends_answers: bool
+    uses_plain_template: bool
+    def __init__(self, base_model: _Optional[str] = ..., max_sequence_length: _Optional[int] = ..., measured_row_count: _Optional[int] = ..., token_count: _Optional[int] = ..., kept_token_count: _Optional[int] = ..., supervised_token_count: _Optional[int] = ..., supervised_share: _Optional[float] = ..., truncated_row_count: _Optional[int] = ..., unlabelled_row_count: _Optional[int] = ..., refused_row_count: _Optional[int] = ..., refusal: _Optional[str] = ..., percentiles: _Optional[_Iterable[_Union[TokenPercentile, _Mapping]]] = ..., histogram: _Optional[_Iterable[_Union[TokenBucket, _Mapping]]] = ..., ends_answers: _Optional[bool] = ..., uses_plain_template: _Optional[bool] = ...) -> None: ...
+
+class TokenPercentile(_message.Message):
+    __slots__ = ("percent", "tokens")
+    PERCENT_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    percent: int
+    tokens: int
+    def __init__(self, percent: _Optional[int] = ..., tokens: _Optional[int] = ...) -> None: ...
+
+class TokenBucket(_message.Message):
+    __slots__ = ("first", "last", "row_count")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    last: int
+    row_count: int
+    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ..., row_count: _Optional[int] = ...) -> None: ...
 
 class DatasetFault(_message.Message):
     __slots__ = ("line", "row", "field", "reason")
@@ -95,13 +149,25 @@ class UploadDatasetResponse(_message.Message):
     dataset: Dataset
     def __init__(self, dataset: _Optional[_Union[Dataset, _Mapping]] = ...) -> None: ...
 
+class CheckDatasetSpec(_message.Message):
+    __slots__ = ("format", "base_model", "max_sequence_length")
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    MAX_SEQUENCE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    format: DatasetFormat
+    base_model: str
+    max_sequence_length: int
+    def __init__(self, format: _Optional[_Union[DatasetFormat, str]] = ..., base_model: _Optional[str] = ..., max_sequence_length: _Optional[int] = ...) -> None: ...
+
 class CheckDatasetRequest(_message.Message):
-    __slots__ = ("format", "chunk")
+    __slots__ = ("format", "chunk", "spec")
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
     format: DatasetFormat
     chunk: bytes
-    def __init__(self, format: _Optional[_Union[DatasetFormat, str]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+    spec: CheckDatasetSpec
+    def __init__(self, format: _Optional[_Union[DatasetFormat, str]] = ..., chunk: _Optional[bytes] = ..., spec: _Optional[_Union[CheckDatasetSpec, _Mapping]] = ...) -> None: ...
 
 class CheckDatasetResponse(_message.Message):
     __slots__ = ("faults", "statistics", "format")
@@ -154,6 +220,70 @@ class DownloadDatasetResponse(_message.Message):
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     chunk: bytes
     def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
+
+class MeasureDatasetRequest(_message.Message):
+    __slots__ = ("name", "base_model", "max_sequence_length")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    MAX_SEQUENCE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    base_model: str
+    max_sequence_length: int
+    def __init__(self, name: _Optional[str] = ..., base_model: _Optional[str] = ..., max_sequence_length: _Optional[int] = ...) -> None: ...
+
+class MeasureDatasetResponse(_message.Message):
+    __slots__ = ("statistics",)
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    statistics: DatasetStatistics
+    def __init__(self, statistics: _Optional[_Union[DatasetStatistics, _Mapping]] = ...) -> None: ...
+
+class PreviewDatasetRequest(_message.Message):
+    __slots__ = ("name", "base_model", "max_sequence_length", "skip", "limit")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    MAX_SEQUENCE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    base_model: str
+    max_sequence_length: int
+    skip: int
+    limit: int
+    def __init__(self, name: _Optional[str] = ..., base_model: _Optional[str] = ..., max_sequence_length: _Optional[int] = ..., skip: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class PreviewDatasetResponse(_message.Message):
+    __slots__ = ("rows", "max_sequence_length", "uses_plain_template")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    MAX_SEQUENCE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    USES_PLAIN_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedCompositeFieldContainer[PreviewedRow]
+    max_sequence_length: int
+    uses_plain_template: bool
+    def __init__(self, rows: _Optional[_Iterable[_Union[PreviewedRow, _Mapping]]] = ..., max_sequence_length: _Optional[int] = ..., uses_plain_template: _Optional[bool] = ...) -> None: ...
+
+class PreviewedRow(_message.Message):
+    __slots__ = ("row", "tokens", "truncated", "token_count", "unlabelled_reason")
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNLABELLED_REASON_FIELD_NUMBER: _ClassVar[int]
+    row: int
+    tokens: _containers.RepeatedCompositeFieldContainer[PreviewedToken]
+    truncated: bool
+    token_count: int
+    unlabelled_reason: str
+    def __init__(self, row: _Optional[int] = ..., tokens: _Optional[_Iterable[_Union[PreviewedToken, _Mapping]]] = ..., truncated: _Optional[bool] = ..., token_count: _Optional[int] = ..., unlabelled_reason: _Optional[str] = ...) -> None: ...
+
+class PreviewedToken(_message.Message):
+    __slots__ = ("id", "text", "supervised")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SUPERVISED_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    text: str
+    supervised: bool
+    def __init__(self, id: _Optional[int] = ..., text: _Optional[str] = ..., supervised: _Optional[bool] = ...) -> None: ...
 
 class DeleteDatasetRequest(_message.Message):
     __slots__ = ("name", "request_id")

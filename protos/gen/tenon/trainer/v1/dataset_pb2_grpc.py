@@ -60,6 +60,16 @@ class DatasetServiceStub:
                 request_serializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.DownloadDatasetRequest.SerializeToString,
                 response_deserializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.DownloadDatasetResponse.FromString,
                 _registered_method=True)
+        self.MeasureDataset = channel.unary_unary(
+                '/tenon.trainer.v1.DatasetService/MeasureDataset',
+                request_serializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.MeasureDatasetRequest.SerializeToString,
+                response_deserializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.MeasureDatasetResponse.FromString,
+                _registered_method=True)
+        self.PreviewDataset = channel.unary_unary(
+                '/tenon.trainer.v1.DatasetService/PreviewDataset',
+                request_serializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.PreviewDatasetRequest.SerializeToString,
+                response_deserializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.PreviewDatasetResponse.FromString,
+                _registered_method=True)
         self.DeleteDataset = channel.unary_unary(
                 '/tenon.trainer.v1.DatasetService/DeleteDataset',
                 request_serializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.DeleteDatasetRequest.SerializeToString,
@@ -82,9 +92,11 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckDataset(self, request_iterator, context):
-        """Checks a file without storing it: every fault as it is found, and at the end the statistics.
+        """Checks a file without storing it: every fault as it is found, and at the end the statistics; with a base named, those
+        of tokens too. The file is JSON Lines, a JSON array or Parquet, which is told by its first bytes.
 
-        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large.
+        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large, or unpacks to too much. With a base also NOT_FOUND
+        (BASE_MODEL_NOT_FOUND) and the errors of MeasureDataset about bases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,6 +118,27 @@ class DatasetServiceServicer:
 
     def DownloadDataset(self, request, context):
         """Streams a data set's bytes as they were uploaded. NOT_FOUND (DATASET_NOT_FOUND). DATA_LOSS (ARTIFACT_CORRUPT).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MeasureDataset(self, request, context):
+        """Tokenises a data set as training would and counts: tokens by percentile, what is learnt, what is cut.
+
+        NOT_FOUND (DATASET_NOT_FOUND, BASE_MODEL_NOT_FOUND). INVALID_ARGUMENT: max_sequence_length is out of range.
+        FAILED_PRECONDITION (BASE_SOURCE_UNAVAILABLE, BASE_NOT_SUPPORTED, BASE_FINGERPRINT_MISMATCH): the base's files cannot
+        be used. RESOURCE_EXHAUSTED (QUEUE_FULL): too many are measured already. DATA_LOSS (ARTIFACT_CORRUPT).
+        DEADLINE_EXCEEDED (DEADLINE_EXCEEDED): it took too long.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewDataset(self, request, context):
+        """Shows some rows of a data set as training sees them: their tokens, and which of them are learnt.
+
+        The status codes of MeasureDataset. INVALID_ARGUMENT: skip or limit is out of range.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,6 +179,16 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.DownloadDataset,
                     request_deserializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.DownloadDatasetRequest.FromString,
                     response_serializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.DownloadDatasetResponse.SerializeToString,
+            ),
+            'MeasureDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.MeasureDataset,
+                    request_deserializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.MeasureDatasetRequest.FromString,
+                    response_serializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.MeasureDatasetResponse.SerializeToString,
+            ),
+            'PreviewDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewDataset,
+                    request_deserializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.PreviewDatasetRequest.FromString,
+                    response_serializer=tenon_dot_trainer_dot_v1_dot_dataset__pb2.PreviewDatasetResponse.SerializeToString,
             ),
             'DeleteDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteDataset,
@@ -289,6 +332,60 @@ class DatasetService:
             '/tenon.trainer.v1.DatasetService/DownloadDataset',
             tenon_dot_trainer_dot_v1_dot_dataset__pb2.DownloadDatasetRequest.SerializeToString,
             tenon_dot_trainer_dot_v1_dot_dataset__pb2.DownloadDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.trainer.v1.DatasetService/MeasureDataset',
+            tenon_dot_trainer_dot_v1_dot_dataset__pb2.MeasureDatasetRequest.SerializeToString,
+            tenon_dot_trainer_dot_v1_dot_dataset__pb2.MeasureDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.trainer.v1.DatasetService/PreviewDataset',
+            tenon_dot_trainer_dot_v1_dot_dataset__pb2.PreviewDatasetRequest.SerializeToString,
+            tenon_dot_trainer_dot_v1_dot_dataset__pb2.PreviewDatasetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,9 +40,11 @@ class DatasetServiceStub:
     over the limit among them; (DATASET_EMPTY). RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
     """
     CheckDataset: _grpc.StreamStreamMultiCallable[_dataset_pb2.CheckDatasetRequest, _dataset_pb2.CheckDatasetResponse]
-    """Checks a file without storing it: every fault as it is found, and at the end the statistics.
+    """Checks a file without storing it: every fault as it is found, and at the end the statistics; with a base named, those
+    of tokens too. The file is JSON Lines, a JSON array or Parquet, which is told by its first bytes.
 
-    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large.
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large, or unpacks to too much. With a base also NOT_FOUND
+    (BASE_MODEL_NOT_FOUND) and the errors of MeasureDataset about bases.
     """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.GetDatasetRequest, _dataset_pb2.GetDatasetResponse]
     """Returns one data set. NOT_FOUND (DATASET_NOT_FOUND)."""
@@ -50,6 +52,19 @@ class DatasetServiceStub:
     """Lists a project's data sets, newest first. INVALID_ARGUMENT: page_size or page_token is wrong."""
     DownloadDataset: _grpc.UnaryStreamMultiCallable[_dataset_pb2.DownloadDatasetRequest, _dataset_pb2.DownloadDatasetResponse]
     """Streams a data set's bytes as they were uploaded. NOT_FOUND (DATASET_NOT_FOUND). DATA_LOSS (ARTIFACT_CORRUPT)."""
+    MeasureDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.MeasureDatasetRequest, _dataset_pb2.MeasureDatasetResponse]
+    """Tokenises a data set as training would and counts: tokens by percentile, what is learnt, what is cut.
+
+    NOT_FOUND (DATASET_NOT_FOUND, BASE_MODEL_NOT_FOUND). INVALID_ARGUMENT: max_sequence_length is out of range.
+    FAILED_PRECONDITION (BASE_SOURCE_UNAVAILABLE, BASE_NOT_SUPPORTED, BASE_FINGERPRINT_MISMATCH): the base's files cannot
+    be used. RESOURCE_EXHAUSTED (QUEUE_FULL): too many are measured already. DATA_LOSS (ARTIFACT_CORRUPT).
+    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED): it took too long.
+    """
+    PreviewDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.PreviewDatasetRequest, _dataset_pb2.PreviewDatasetResponse]
+    """Shows some rows of a data set as training sees them: their tokens, and which of them are learnt.
+
+    The status codes of MeasureDataset. INVALID_ARGUMENT: skip or limit is out of range.
+    """
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.DeleteDatasetRequest, _dataset_pb2.DeleteDatasetResponse]
     """Deletes a data set; jobs that used it stay. NOT_FOUND (DATASET_NOT_FOUND). FAILED_PRECONDITION
     (DATASET_IN_USE): a job that has not ended needs it.
@@ -67,9 +82,11 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     over the limit among them; (DATASET_EMPTY). RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large. Nothing is stored then.
     """
     CheckDataset: _aio.StreamStreamMultiCallable[_dataset_pb2.CheckDatasetRequest, _dataset_pb2.CheckDatasetResponse]  # type: ignore[assignment]
-    """Checks a file without storing it: every fault as it is found, and at the end the statistics.
+    """Checks a file without storing it: every fault as it is found, and at the end the statistics; with a base named, those
+    of tokens too. The file is JSON Lines, a JSON array or Parquet, which is told by its first bytes.
 
-    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large.
+    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large, or unpacks to too much. With a base also NOT_FOUND
+    (BASE_MODEL_NOT_FOUND) and the errors of MeasureDataset about bases.
     """
     GetDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.GetDatasetRequest, _dataset_pb2.GetDatasetResponse]  # type: ignore[assignment]
     """Returns one data set. NOT_FOUND (DATASET_NOT_FOUND)."""
@@ -77,6 +94,19 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """Lists a project's data sets, newest first. INVALID_ARGUMENT: page_size or page_token is wrong."""
     DownloadDataset: _aio.UnaryStreamMultiCallable[_dataset_pb2.DownloadDatasetRequest, _dataset_pb2.DownloadDatasetResponse]  # type: ignore[assignment]
     """Streams a data set's bytes as they were uploaded. NOT_FOUND (DATASET_NOT_FOUND). DATA_LOSS (ARTIFACT_CORRUPT)."""
+    MeasureDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.MeasureDatasetRequest, _dataset_pb2.MeasureDatasetResponse]  # type: ignore[assignment]
+    """Tokenises a data set as training would and counts: tokens by percentile, what is learnt, what is cut.
+
+    NOT_FOUND (DATASET_NOT_FOUND, BASE_MODEL_NOT_FOUND). INVALID_ARGUMENT: max_sequence_length is out of range.
+    FAILED_PRECONDITION (BASE_SOURCE_UNAVAILABLE, BASE_NOT_SUPPORTED, BASE_FINGERPRINT_MISMATCH): the base's files cannot
+    be used. RESOURCE_EXHAUSTED (QUEUE_FULL): too many are measured already. DATA_LOSS (ARTIFACT_CORRUPT).
+    DEADLINE_EXCEEDED (DEADLINE_EXCEEDED): it took too long.
+    """
+    PreviewDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.PreviewDatasetRequest, _dataset_pb2.PreviewDatasetResponse]  # type: ignore[assignment]
+    """Shows some rows of a data set as training sees them: their tokens, and which of them are learnt.
+
+    The status codes of MeasureDataset. INVALID_ARGUMENT: skip or limit is out of range.
+    """
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.DeleteDatasetRequest, _dataset_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
     """Deletes a data set; jobs that used it stay. NOT_FOUND (DATASET_NOT_FOUND). FAILED_PRECONDITION
     (DATASET_IN_USE): a job that has not ended needs it.
@@ -103,9 +133,11 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_dataset_pb2.CheckDatasetRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_dataset_pb2.CheckDatasetResponse], _abc.AsyncIterator[_dataset_pb2.CheckDatasetResponse]]:
-        """Checks a file without storing it: every fault as it is found, and at the end the statistics.
+        """Checks a file without storing it: every fault as it is found, and at the end the statistics; with a base named, those
+        of tokens too. The file is JSON Lines, a JSON array or Parquet, which is told by its first bytes.
 
-        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large.
+        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED): the file is too large, or unpacks to too much. With a base also NOT_FOUND
+        (BASE_MODEL_NOT_FOUND) and the errors of MeasureDataset about bases.
         """
 
     @_abc_1.abstractmethod
@@ -131,6 +163,31 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_dataset_pb2.DownloadDatasetResponse], _abc.AsyncIterator[_dataset_pb2.DownloadDatasetResponse]]:
         """Streams a data set's bytes as they were uploaded. NOT_FOUND (DATASET_NOT_FOUND). DATA_LOSS (ARTIFACT_CORRUPT)."""
+
+    @_abc_1.abstractmethod
+    def MeasureDataset(
+        self,
+        request: _dataset_pb2.MeasureDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_pb2.MeasureDatasetResponse, _abc.Awaitable[_dataset_pb2.MeasureDatasetResponse]]:
+        """Tokenises a data set as training would and counts: tokens by percentile, what is learnt, what is cut.
+
+        NOT_FOUND (DATASET_NOT_FOUND, BASE_MODEL_NOT_FOUND). INVALID_ARGUMENT: max_sequence_length is out of range.
+        FAILED_PRECONDITION (BASE_SOURCE_UNAVAILABLE, BASE_NOT_SUPPORTED, BASE_FINGERPRINT_MISMATCH): the base's files cannot
+        be used. RESOURCE_EXHAUSTED (QUEUE_FULL): too many are measured already. DATA_LOSS (ARTIFACT_CORRUPT).
+        DEADLINE_EXCEEDED (DEADLINE_EXCEEDED): it took too long.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewDataset(
+        self,
+        request: _dataset_pb2.PreviewDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_pb2.PreviewDatasetResponse, _abc.Awaitable[_dataset_pb2.PreviewDatasetResponse]]:
+        """Shows some rows of a data set as training sees them: their tokens, and which of them are learnt.
+
+        The status codes of MeasureDataset. INVALID_ARGUMENT: skip or limit is out of range.
+        """
 
     @_abc_1.abstractmethod
     def DeleteDataset(

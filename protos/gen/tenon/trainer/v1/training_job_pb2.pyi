@@ -4,6 +4,7 @@ from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import resource_pb2 as _resource_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
+from tenon.trainer.v1 import training_report_pb2 as _training_report_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -14,7 +15,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainingJob(_message.Message):
-    __slots__ = ("name", "base_model", "dataset", "validation_dataset", "adapter", "hyperparameters", "labels", "state", "base_fingerprint_id", "progress", "adapter_version", "error", "create_time", "start_time", "end_time", "attempt", "etag", "priority")
+    __slots__ = ("name", "base_model", "dataset", "validation_dataset", "adapter", "hyperparameters", "labels", "state", "base_fingerprint_id", "progress", "adapter_version", "error", "create_time", "start_time", "end_time", "attempt", "etag", "validation_fraction", "priority", "plan", "force")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[TrainingJob.State]
@@ -59,7 +60,10 @@ class TrainingJob(_message.Message):
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_FRACTION_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     base_model: str
     dataset: str
@@ -77,8 +81,11 @@ class TrainingJob(_message.Message):
     end_time: _timestamp_pb2.Timestamp
     attempt: int
     etag: str
+    validation_fraction: float
     priority: int
-    def __init__(self, name: _Optional[str] = ..., base_model: _Optional[str] = ..., dataset: _Optional[str] = ..., validation_dataset: _Optional[str] = ..., adapter: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[TrainingJob.State, str]] = ..., base_fingerprint_id: _Optional[str] = ..., progress: _Optional[_Union[TrainingProgress, _Mapping]] = ..., adapter_version: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., etag: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+    plan: TrainingPlan
+    force: bool
+    def __init__(self, name: _Optional[str] = ..., base_model: _Optional[str] = ..., dataset: _Optional[str] = ..., validation_dataset: _Optional[str] = ..., adapter: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[TrainingJob.State, str]] = ..., base_fingerprint_id: _Optional[str] = ..., progress: _Optional[_Union[TrainingProgress, _Mapping]] = ..., adapter_version: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., etag: _Optional[str] = ..., validation_fraction: _Optional[float] = ..., priority: _Optional[int] = ..., plan: _Optional[_Union[TrainingPlan, _Mapping]] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class Hyperparameters(_message.Message):
     __slots__ = ("epochs", "batch_size", "learning_rate", "warmup_ratio", "schedule", "lora_rank", "lora_alpha", "target_modules", "max_sequence_length", "seed", "weight_decay")
@@ -128,8 +135,78 @@ class TrainingProgress(_message.Message):
     trained_tokens: int
     def __init__(self, step: _Optional[int] = ..., total_steps: _Optional[int] = ..., loss: _Optional[float] = ..., trained_tokens: _Optional[int] = ...) -> None: ...
 
+class TrainingFinding(_message.Message):
+    __slots__ = ("severity", "code", "text", "remedy")
+    class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SEVERITY_UNSPECIFIED: _ClassVar[TrainingFinding.Severity]
+        SEVERITY_INFO: _ClassVar[TrainingFinding.Severity]
+        SEVERITY_WARNING: _ClassVar[TrainingFinding.Severity]
+        SEVERITY_HOPELESS: _ClassVar[TrainingFinding.Severity]
+    SEVERITY_UNSPECIFIED: TrainingFinding.Severity
+    SEVERITY_INFO: TrainingFinding.Severity
+    SEVERITY_WARNING: TrainingFinding.Severity
+    SEVERITY_HOPELESS: TrainingFinding.Severity
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    severity: TrainingFinding.Severity
+    code: str
+    text: str
+    remedy: str
+    def __init__(self, severity: _Optional[_Union[TrainingFinding.Severity, str]] = ..., code: _Optional[str] = ..., text: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
+
+class TrainingPlan(_message.Message):
+    __slots__ = ("hyperparameters", "steps", "rows", "validation_rows", "tokens", "supervised_tokens", "base_parameters", "lora_parameters", "memory_bytes", "memory_parts", "memory_available_bytes", "seconds", "seconds_basis", "compute", "findings")
+    class MemoryPartsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class ComputeEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    HYPERPARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_ROWS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SUPERVISED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    BASE_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    LORA_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PARTS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_AVAILABLE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_BASIS_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    hyperparameters: Hyperparameters
+    steps: int
+    rows: int
+    validation_rows: int
+    tokens: int
+    supervised_tokens: int
+    base_parameters: int
+    lora_parameters: int
+    memory_bytes: int
+    memory_parts: _containers.ScalarMap[str, int]
+    memory_available_bytes: int
+    seconds: float
+    seconds_basis: str
+    compute: _containers.ScalarMap[str, str]
+    findings: _containers.RepeatedCompositeFieldContainer[TrainingFinding]
+    def __init__(self, hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., steps: _Optional[int] = ..., rows: _Optional[int] = ..., validation_rows: _Optional[int] = ..., tokens: _Optional[int] = ..., supervised_tokens: _Optional[int] = ..., base_parameters: _Optional[int] = ..., lora_parameters: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., memory_parts: _Optional[_Mapping[str, int]] = ..., memory_available_bytes: _Optional[int] = ..., seconds: _Optional[float] = ..., seconds_basis: _Optional[str] = ..., compute: _Optional[_Mapping[str, str]] = ..., findings: _Optional[_Iterable[_Union[TrainingFinding, _Mapping]]] = ...) -> None: ...
+
 class TrainingJobEvent(_message.Message):
-    __slots__ = ("sequence", "time", "state_change", "metrics", "message", "checkpoint")
+    __slots__ = ("sequence", "time", "state_change", "metrics", "message", "checkpoint", "finding")
     class StateChange(_message.Message):
         __slots__ = ("state", "error")
         STATE_FIELD_NUMBER: _ClassVar[int]
@@ -190,13 +267,15 @@ class TrainingJobEvent(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    FINDING_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     state_change: TrainingJobEvent.StateChange
     metrics: TrainingJobEvent.StepMetrics
     message: TrainingJobEvent.Message
     checkpoint: TrainingJobEvent.Checkpoint
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_change: _Optional[_Union[TrainingJobEvent.StateChange, _Mapping]] = ..., metrics: _Optional[_Union[TrainingJobEvent.StepMetrics, _Mapping]] = ..., message: _Optional[_Union[TrainingJobEvent.Message, _Mapping]] = ..., checkpoint: _Optional[_Union[TrainingJobEvent.Checkpoint, _Mapping]] = ...) -> None: ...
+    finding: TrainingFinding
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_change: _Optional[_Union[TrainingJobEvent.StateChange, _Mapping]] = ..., metrics: _Optional[_Union[TrainingJobEvent.StepMetrics, _Mapping]] = ..., message: _Optional[_Union[TrainingJobEvent.Message, _Mapping]] = ..., checkpoint: _Optional[_Union[TrainingJobEvent.Checkpoint, _Mapping]] = ..., finding: _Optional[_Union[TrainingFinding, _Mapping]] = ...) -> None: ...
 
 class TrainingJobCheckpoint(_message.Message):
     __slots__ = ("name", "step", "create_time", "metrics", "size_bytes", "stored")
@@ -231,6 +310,32 @@ class CreateTrainingJobResponse(_message.Message):
     TRAINING_JOB_FIELD_NUMBER: _ClassVar[int]
     training_job: TrainingJob
     def __init__(self, training_job: _Optional[_Union[TrainingJob, _Mapping]] = ...) -> None: ...
+
+class PlanTrainingJobRequest(_message.Message):
+    __slots__ = ("parent", "training_job")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_JOB_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    training_job: TrainingJob
+    def __init__(self, parent: _Optional[str] = ..., training_job: _Optional[_Union[TrainingJob, _Mapping]] = ...) -> None: ...
+
+class PlanTrainingJobResponse(_message.Message):
+    __slots__ = ("plan",)
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    plan: TrainingPlan
+    def __init__(self, plan: _Optional[_Union[TrainingPlan, _Mapping]] = ...) -> None: ...
+
+class GetTrainingReportRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetTrainingReportResponse(_message.Message):
+    __slots__ = ("report",)
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    report: _training_report_pb2.TrainingReport
+    def __init__(self, report: _Optional[_Union[_training_report_pb2.TrainingReport, _Mapping]] = ...) -> None: ...
 
 class GetTrainingJobRequest(_message.Message):
     __slots__ = ("name",)

@@ -40,6 +40,16 @@ class TrainingJobServiceStub:
                 request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.CreateTrainingJobRequest.SerializeToString,
                 response_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.CreateTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.PlanTrainingJob = channel.unary_unary(
+                '/tenon.trainer.v1.TrainingJobService/PlanTrainingJob',
+                request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.PlanTrainingJobRequest.SerializeToString,
+                response_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.PlanTrainingJobResponse.FromString,
+                _registered_method=True)
+        self.GetTrainingReport = channel.unary_unary(
+                '/tenon.trainer.v1.TrainingJobService/GetTrainingReport',
+                request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.GetTrainingReportRequest.SerializeToString,
+                response_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.GetTrainingReportResponse.FromString,
+                _registered_method=True)
         self.GetTrainingJob = channel.unary_unary(
                 '/tenon.trainer.v1.TrainingJobService/GetTrainingJob',
                 request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.GetTrainingJobRequest.SerializeToString,
@@ -91,6 +101,28 @@ class TrainingJobServiceServicer:
 
         INVALID_ARGUMENT: a field is wrong, BadRequest names it. NOT_FOUND (BASE_MODEL_NOT_FOUND, DATASET_NOT_FOUND).
         ALREADY_EXISTS (TRAINING_JOB_EXISTS). UNAVAILABLE (SERVICE_UNAVAILABLE): the registry does not answer.
+        FAILED_PRECONDITION (PLAN_HOPELESS): what the number of rows and the hyperparameters tell already; not with `force`. What
+        only the rows' tokens tell fails the job before its first step, for the same reason.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanTrainingJob(self, request, context):
+        """Reckons what a job would be, and creates nothing. Reads the base's headers and the rows, which may take a minute.
+
+        INVALID_ARGUMENT: a field is wrong, BadRequest names it. NOT_FOUND (BASE_MODEL_NOT_FOUND, DATASET_NOT_FOUND).
+        FAILED_PRECONDITION (BASE_SOURCE_UNAVAILABLE, BASE_NOT_SUPPORTED): the base's files cannot be read where the service runs.
+        RESOURCE_EXHAUSTED (QUEUE_FULL): too many plans are being reckoned. UNAVAILABLE (SERVICE_UNAVAILABLE,
+        ARTIFACT_STORE_UNAVAILABLE). INTERNAL (TRAINING_CRASHED): the process that reckons ended by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrainingReport(self, request, context):
+        """Returns what a job's training has taught. NOT_FOUND (TRAINING_JOB_NOT_FOUND); NOT_FOUND (TRAINING_REPORT_NOT_FOUND): it has
+        not ended, or did not get as far as a report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +201,16 @@ def add_TrainingJobServiceServicer_to_server(servicer, server):
                     request_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.CreateTrainingJobRequest.FromString,
                     response_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.CreateTrainingJobResponse.SerializeToString,
             ),
+            'PlanTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanTrainingJob,
+                    request_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.PlanTrainingJobRequest.FromString,
+                    response_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.PlanTrainingJobResponse.SerializeToString,
+            ),
+            'GetTrainingReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrainingReport,
+                    request_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.GetTrainingReportRequest.FromString,
+                    response_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.GetTrainingReportResponse.SerializeToString,
+            ),
             'GetTrainingJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTrainingJob,
                     request_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.GetTrainingJobRequest.FromString,
@@ -238,6 +280,60 @@ class TrainingJobService:
             '/tenon.trainer.v1.TrainingJobService/CreateTrainingJob',
             tenon_dot_trainer_dot_v1_dot_training__job__pb2.CreateTrainingJobRequest.SerializeToString,
             tenon_dot_trainer_dot_v1_dot_training__job__pb2.CreateTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.trainer.v1.TrainingJobService/PlanTrainingJob',
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.PlanTrainingJobRequest.SerializeToString,
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.PlanTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrainingReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.trainer.v1.TrainingJobService/GetTrainingReport',
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.GetTrainingReportRequest.SerializeToString,
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.GetTrainingReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

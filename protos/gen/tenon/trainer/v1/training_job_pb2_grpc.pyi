@@ -38,6 +38,20 @@ class TrainingJobServiceStub:
 
     INVALID_ARGUMENT: a field is wrong, BadRequest names it. NOT_FOUND (BASE_MODEL_NOT_FOUND, DATASET_NOT_FOUND).
     ALREADY_EXISTS (TRAINING_JOB_EXISTS). UNAVAILABLE (SERVICE_UNAVAILABLE): the registry does not answer.
+    FAILED_PRECONDITION (PLAN_HOPELESS): what the number of rows and the hyperparameters tell already; not with `force`. What
+    only the rows' tokens tell fails the job before its first step, for the same reason.
+    """
+    PlanTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.PlanTrainingJobRequest, _training_job_pb2.PlanTrainingJobResponse]
+    """Reckons what a job would be, and creates nothing. Reads the base's headers and the rows, which may take a minute.
+
+    INVALID_ARGUMENT: a field is wrong, BadRequest names it. NOT_FOUND (BASE_MODEL_NOT_FOUND, DATASET_NOT_FOUND).
+    FAILED_PRECONDITION (BASE_SOURCE_UNAVAILABLE, BASE_NOT_SUPPORTED): the base's files cannot be read where the service runs.
+    RESOURCE_EXHAUSTED (QUEUE_FULL): too many plans are being reckoned. UNAVAILABLE (SERVICE_UNAVAILABLE,
+    ARTIFACT_STORE_UNAVAILABLE). INTERNAL (TRAINING_CRASHED): the process that reckons ended by itself.
+    """
+    GetTrainingReport: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.GetTrainingReportRequest, _training_job_pb2.GetTrainingReportResponse]
+    """Returns what a job's training has taught. NOT_FOUND (TRAINING_JOB_NOT_FOUND); NOT_FOUND (TRAINING_REPORT_NOT_FOUND): it has
+    not ended, or did not get as far as a report.
     """
     GetTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.GetTrainingJobRequest, _training_job_pb2.GetTrainingJobResponse]
     """Returns one job. NOT_FOUND (TRAINING_JOB_NOT_FOUND)."""
@@ -80,6 +94,20 @@ class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
 
     INVALID_ARGUMENT: a field is wrong, BadRequest names it. NOT_FOUND (BASE_MODEL_NOT_FOUND, DATASET_NOT_FOUND).
     ALREADY_EXISTS (TRAINING_JOB_EXISTS). UNAVAILABLE (SERVICE_UNAVAILABLE): the registry does not answer.
+    FAILED_PRECONDITION (PLAN_HOPELESS): what the number of rows and the hyperparameters tell already; not with `force`. What
+    only the rows' tokens tell fails the job before its first step, for the same reason.
+    """
+    PlanTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_pb2.PlanTrainingJobRequest, _training_job_pb2.PlanTrainingJobResponse]  # type: ignore[assignment]
+    """Reckons what a job would be, and creates nothing. Reads the base's headers and the rows, which may take a minute.
+
+    INVALID_ARGUMENT: a field is wrong, BadRequest names it. NOT_FOUND (BASE_MODEL_NOT_FOUND, DATASET_NOT_FOUND).
+    FAILED_PRECONDITION (BASE_SOURCE_UNAVAILABLE, BASE_NOT_SUPPORTED): the base's files cannot be read where the service runs.
+    RESOURCE_EXHAUSTED (QUEUE_FULL): too many plans are being reckoned. UNAVAILABLE (SERVICE_UNAVAILABLE,
+    ARTIFACT_STORE_UNAVAILABLE). INTERNAL (TRAINING_CRASHED): the process that reckons ended by itself.
+    """
+    GetTrainingReport: _aio.UnaryUnaryMultiCallable[_training_job_pb2.GetTrainingReportRequest, _training_job_pb2.GetTrainingReportResponse]  # type: ignore[assignment]
+    """Returns what a job's training has taught. NOT_FOUND (TRAINING_JOB_NOT_FOUND); NOT_FOUND (TRAINING_REPORT_NOT_FOUND): it has
+    not ended, or did not get as far as a report.
     """
     GetTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_pb2.GetTrainingJobRequest, _training_job_pb2.GetTrainingJobResponse]  # type: ignore[assignment]
     """Returns one job. NOT_FOUND (TRAINING_JOB_NOT_FOUND)."""
@@ -125,6 +153,32 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         INVALID_ARGUMENT: a field is wrong, BadRequest names it. NOT_FOUND (BASE_MODEL_NOT_FOUND, DATASET_NOT_FOUND).
         ALREADY_EXISTS (TRAINING_JOB_EXISTS). UNAVAILABLE (SERVICE_UNAVAILABLE): the registry does not answer.
+        FAILED_PRECONDITION (PLAN_HOPELESS): what the number of rows and the hyperparameters tell already; not with `force`. What
+        only the rows' tokens tell fails the job before its first step, for the same reason.
+        """
+
+    @_abc_1.abstractmethod
+    def PlanTrainingJob(
+        self,
+        request: _training_job_pb2.PlanTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_pb2.PlanTrainingJobResponse, _abc.Awaitable[_training_job_pb2.PlanTrainingJobResponse]]:
+        """Reckons what a job would be, and creates nothing. Reads the base's headers and the rows, which may take a minute.
+
+        INVALID_ARGUMENT: a field is wrong, BadRequest names it. NOT_FOUND (BASE_MODEL_NOT_FOUND, DATASET_NOT_FOUND).
+        FAILED_PRECONDITION (BASE_SOURCE_UNAVAILABLE, BASE_NOT_SUPPORTED): the base's files cannot be read where the service runs.
+        RESOURCE_EXHAUSTED (QUEUE_FULL): too many plans are being reckoned. UNAVAILABLE (SERVICE_UNAVAILABLE,
+        ARTIFACT_STORE_UNAVAILABLE). INTERNAL (TRAINING_CRASHED): the process that reckons ended by itself.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTrainingReport(
+        self,
+        request: _training_job_pb2.GetTrainingReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_pb2.GetTrainingReportResponse, _abc.Awaitable[_training_job_pb2.GetTrainingReportResponse]]:
+        """Returns what a job's training has taught. NOT_FOUND (TRAINING_JOB_NOT_FOUND); NOT_FOUND (TRAINING_REPORT_NOT_FOUND): it has
+        not ended, or did not get as far as a report.
         """
 
     @_abc_1.abstractmethod
