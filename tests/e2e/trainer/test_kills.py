@@ -17,9 +17,9 @@ from tests.support.tiny_bases import make_tiny_base
 
 ROWS = [{"prompt": f"{n} and {n + 1}, what is it together?", "completion": f"{2 * n + 1} it is."} for n in range(24)]
 PLAN = training_job_pb2.Hyperparameters(
-    epochs=100, batch_size=8, learning_rate=1e-3, lora_rank=4, max_sequence_length=128, seed=7
+    epochs=200, batch_size=8, learning_rate=1e-3, lora_rank=4, max_sequence_length=128, seed=7
 )
-STEPS = 300
+STEPS = 600
 SEED = 20
 KILLS = 10
 KILLS_IN_A_JOB = 2
@@ -110,14 +110,15 @@ def check(ended: Ended, undisturbed: Ended) -> None:
     assert ended.losses == undisturbed.losses
     assert ended.job.progress.loss == undisturbed.job.progress.loss
     assert ended.adapter == undisturbed.adapter
-    notes = [event.message.text for event in ended.events if "rows to learn" in event.message.text]
-    assert len(notes) == 1, "a note of the recipe was told twice"
+    # What the recipe says before it trains is said once, too: by who was killed or by who came after.
+    for text in {event.message.text for event in undisturbed.events if event.HasField("message")}:
+        assert [event.message.text for event in ended.events].count(text) == 1
 
 
 async def test_a_job_outlives_its_training_its_worker_and_the_service(
     world: World, material: tuple[str, str], undisturbed: Ended
 ) -> None:
-    ended = await run(world, material, "twice-killed", [("recipe", 110), ("service", 150), ("worker", 200)])
+    ended = await run(world, material, "twice-killed", [("recipe", 60), ("worker", 150), ("service", 250)])
     assert (ended.job.attempt, ended.kills) == (3, 3)
     check(ended, undisturbed)
     resumed = [event.message.text for event in ended.events if "Training goes on after step" in event.message.text]

@@ -246,6 +246,7 @@ async def test_a_recipe_that_is_killed_again_and_again_fails_the_job_and_says_ho
     assert events[-1].state_change.error == failed.error
 
 
+@pytest.mark.usefixtures("base")
 async def test_a_base_that_vanished_or_changed_fails_the_job(platform: Platform, dataset: dataset_pb2.Dataset) -> None:
     vanished = make_tiny_base(platform.root / "bases" / "vanished", seed=1)
     changed = make_tiny_base(platform.root / "bases" / "changed", seed=2)
