@@ -6,7 +6,8 @@ A  against TRL as it comes, and without gradient checkpointing
 B  against what the machine's matrix products reach
 C  the loss after equal steps on the same batches, and the gradient of one batch, against a plain loop with PEFT
 
-Everything is measured in the same run with the same weights, rows, settings and float32. Every contestant is a process of its own that
+Everything is measured in the same run with the same weights, rows, settings and float32, to which TRL must be told: as it comes it autocasts to
+bfloat16, which takes minutes for a step on a processor that does not multiply it. Every contestant is a process of its own that
 stands still while another is measured; each is measured once in every repeat, in an order that turns, and a figure is the median
 of the ratios within the repeats. Targets that are missed are marked; they do not change the exit code, which is 1 where something
 could not be measured.
@@ -39,7 +40,8 @@ from benchmarks.training_bench import task
 from benchmarks.training_bench.flops import step_flops
 
 PACKAGE: Final = "benchmarks.training_bench.contestants"
-TENON, PLAIN, LIMIT, TRL, TRL_OFF = "tenon", "plain PEFT loop", "matrix products", "TRL", "TRL, no checkpointing"
+TENON, PLAIN, LIMIT = "tenon", "plain PEFT loop", "matrix products"
+TRL, TRL_OFF = "TRL", "TRL, no checkpointing"
 WARM_UP: Final = 2
 """Steps that are not measured."""
 
@@ -99,8 +101,8 @@ def _start(options: argparse.Namespace, logs: Path, findings: Findings, stack: E
         LIMIT: ("limit", [], sys.executable),
     }
     if options.trl_python and shutil.which(options.trl_python):
-        programs[TRL] = ("trl", [], options.trl_python)
-        programs[TRL_OFF] = ("trl", ["--no-checkpointing"], options.trl_python)
+        programs[TRL] = ("trl", ["--float32"], options.trl_python)
+        programs[TRL_OFF] = ("trl", ["--no-checkpointing", "--float32"], options.trl_python)
     else:
         findings.notes.append("TRL was left out: name an environment's interpreter with --trl-python.")
     started: dict[str, Contestant] = {}

@@ -1,6 +1,6 @@
 """TRL's SFTTrainer, run by the Python of an environment that has it: this program needs nothing else of the project's requirements.
 
-python -m benchmarks.training_bench.contestants.trl BASE [--no-checkpointing]
+python -m benchmarks.training_bench.contestants.trl BASE [--no-checkpointing] [--float32]
 """
 
 import argparse
@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("base", type=Path)
     parser.add_argument("--no-checkpointing", action="store_true", help="of gradients, which is on by default")
+    parser.add_argument(
+        "--float32", action="store_true", help="without autocasting to bfloat16, which is on by default"
+    )
     options = parser.parse_args()
+    changes = {"gradient_checkpointing": False} if options.no_checkpointing else {}
+    changes |= {"bf16": False} if options.float32 else {}
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     with tempfile.TemporaryDirectory() as directory:
-        trainer, about = _trainer(options.base, directory, checkpointing=not options.no_checkpointing)
+        trainer, about = _trainer(options.base, directory, changes)
         trainer.add_callback(_gate(answers, about))
         trainer.train()
 
 
-def _trainer(base: Path, directory: str, *, checkpointing: bool) -> tuple[Any, dict[str, Any]]:
+def _trainer(base: Path, directory: str, changes: Mapping[str, bool]) -> tuple[Any, dict[str, Any]]:
     import torch  # noqa: PLC0415
     import trl  # type: ignore[import-not-found]  # noqa: PLC0415  # in its own environment
     from datasets import Dataset  # type: ignore[import-not-found]  # noqa: PLC0415  # likewise
@@ -46,7 +52,6 @@ def _trainer(base: Path, directory: str, *, checkpointing: bool) -> tuple[Any, d
     data = Dataset.from_list(
         [{"input_ids": list(row.ids), "completion_mask": _completion(row), "labels": _labels(row)} for row in made]
     )
-    options = {} if checkpointing else {"gradient_checkpointing": False}
     arguments = trl.SFTConfig(
         output_dir=directory,
         per_device_train_batch_size=BATCH,
@@ -60,10 +65,9 @@ def _trainer(base: Path, directory: str, *, checkpointing: bool) -> tuple[Any, d
         report_to="none",
         logging_strategy="no",
         use_cpu=True,
-        bf16=False,
         disable_tqdm=True,
         dataset_kwargs={"skip_prepare_dataset": True},
-        **options,
+        **changes,
     )
     lora = LoraConfig(task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=list(TARGETS))
     trainer = trl.SFTTrainer(
@@ -74,6 +78,7 @@ def _trainer(base: Path, directory: str, *, checkpointing: bool) -> tuple[Any, d
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "gradient_checkpointing": bool(arguments.gradient_checkpointing),
+        "bf16": bool(arguments.bf16),
     }
     return trainer, about
 
