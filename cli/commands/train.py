@@ -29,6 +29,12 @@ from cli.progress import follow
 @click.option("--lora-rank", type=int, help="Rank of the adapter.")
 @click.option("--lora-alpha", type=float, help="Scale of the adapter, divided by its rank.")
 @click.option("--max-sequence-length", type=int, help="Rows are cut to this many tokens.")
+@click.option("--use-rslora", is_flag=True, default=None, help="Scale by alpha / √rank.")
+@click.option("--use-dora", is_flag=True, default=None, help="Learn lengths apart from directions; takes longer.")
+@click.option("--max-gradient-norm", type=float, help="A longer gradient is scaled down to it.  [default: 1]")
+@click.option(
+    "--early-stopping-patience", type=int, help="Stop after so many measurements of held-out loss without a better one."
+)
 @click.option("--seed", type=int, help="Seed of everything random.")
 @click.option(
     "--validation-fraction",

@@ -8,6 +8,8 @@ _NUMBERS: Final = (
     ("n_epochs", "epochs"), ("batch_size", "batch_size"), ("learning_rate", "learning_rate"),
     ("warmup_ratio", "warmup_ratio"), ("lora_rank", "lora_rank"), ("lora_alpha", "lora_alpha"),
     ("max_sequence_length", "max_sequence_length"), ("weight_decay", "weight_decay"),
+    ("max_gradient_norm", "max_gradient_norm"), ("early_stopping_patience", "early_stopping_patience"),
+    ("use_rslora", "use_rslora"), ("use_dora", "use_dora"),
 )  # fmt: skip
 _AUTO: Final = "auto"
 

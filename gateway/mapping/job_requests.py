@@ -142,6 +142,10 @@ def _hyperparameters(chosen: Hyperparameters) -> training_job_pb2.Hyperparameter
         target_modules=chosen.target_modules or (),
         max_sequence_length=chosen.max_sequence_length,
         weight_decay=chosen.weight_decay,
+        max_gradient_norm=chosen.max_gradient_norm,
+        early_stopping_patience=chosen.early_stopping_patience,
+        use_rslora=chosen.use_rslora,
+        use_dora=chosen.use_dora,
     )
 
 

@@ -34,6 +34,15 @@ class Hyperparameters(Accepted):
     target_modules: list[str] | None = Field(None, max_length=64, description="Last parts of linear layers' names.")
     max_sequence_length: int | None = Field(None, ge=-MAX_INT32, le=MAX_INT32)
     weight_decay: float | None = None
+    max_gradient_norm: float | None = Field(None, description="A longer gradient is scaled down to it.")
+    early_stopping_patience: int | None = Field(
+        None,
+        ge=-MAX_INT32,
+        le=MAX_INT32,
+        description="Measurements of held-out loss without a better one; 0 does not stop.",
+    )
+    use_rslora: bool | None = Field(None, description="Scale by alpha / √rank.")
+    use_dora: bool | None = Field(None, description="Learn lengths apart from directions.")
 
 
 class Supervised(Accepted):

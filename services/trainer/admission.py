@@ -253,6 +253,8 @@ _RANGES: Final = (
     _Range("max_sequence_length", MIN_SEQUENCE_LENGTH, 2**24),
     _Range("seed", 0, MAX_SEED),
     _Range("weight_decay", 0, 1),
+    _Range("max_gradient_norm", 0, 10**6, low_excluded=True),
+    _Range("early_stopping_patience", 0, 100),
 )
 
 

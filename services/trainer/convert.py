@@ -69,7 +69,7 @@ _LEVELS: Final[Mapping[Level, training_job_pb2.TrainingJobEvent.Message.Level]] 
 
 _CHOICES: Final = (
     "epochs", "batch_size", "learning_rate", "warmup_ratio", "lora_rank", "lora_alpha", "max_sequence_length", "seed",
-    "weight_decay",
+    "weight_decay", "max_gradient_norm", "early_stopping_patience", "use_rslora", "use_dora",
 )  # fmt: skip
 
 

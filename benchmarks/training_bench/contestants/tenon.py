@@ -15,7 +15,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.serving_bench.messages import READY, Wire
-from benchmarks.training_bench.task import ALPHA, BATCH, GRADIENT, LEARNING_RATE, RANK, SEED, STEP, rows
+from benchmarks.training_bench.task import ALPHA, BATCH, CLIP_NORM, GRADIENT, LEARNING_RATE, RANK, SEED, STEP, rows
 from services.common.bases.loader import load_base
 from services.common.identity import open_base
 from services.trainer.recipe.adapter import attach, trained_parameters
@@ -83,7 +83,9 @@ class Contestant:
         with self._loss.ready():
             for _ in range(command["count"]):
                 pieces = micro_batches(self._next(), self._limits)
-                value, _ = take_step(self._loss, pieces, self._parameters, self._optimizer, self._step, self._team)
+                value, _ = take_step(
+                    self._loss, pieces, self._parameters, self._optimizer, self._step, self._team, CLIP_NORM
+                )
                 losses.append(value)
                 tokens += sum(piece.tokens for piece in pieces)
         return {"seconds": time.perf_counter() - began, "tokens": tokens, "losses": losses}

@@ -13,7 +13,7 @@ from services.trainer.recipe.targets import Targets
 
 
 def attach(model: PreTrainedModel, targets: Targets, plan: ResolvedHyperparameters) -> PeftModel:
-    """Freeze a base and put LoRA on its targets: A random, B zero, both fp32 (Hu et al., 2021).
+    """Freeze a base and put LoRA on its targets: A random, B zero, both fp32 (Hu et al., 2021); with rsLoRA's scale or DoRA's lengths where asked for.
 
     The model stays in evaluation mode: without dropout a step is the same however it is cut into micro-batches, and a
     few hundred steps of a low-rank update need no other regulariser than their number.
@@ -27,6 +27,8 @@ def attach(model: PreTrainedModel, targets: Targets, plan: ResolvedHyperparamete
         exclude_modules=_exactly(targets.excluded),
         fan_in_fan_out=targets.transposed,
         lora_dropout=0.0,
+        use_rslora=plan.use_rslora,
+        use_dora=plan.use_dora,
         bias="none",
     )
     with warnings.catch_warnings():
@@ -48,7 +50,7 @@ def _whole(alpha: float) -> int:
 
 
 def trained_parameters(model: PeftModel) -> list[nn.Parameter]:
-    """What the optimizer moves: every lora_A and lora_B."""
+    """What the optimizer moves: every lora_A and lora_B, and DoRA's lengths."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 

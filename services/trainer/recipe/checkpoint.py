@@ -109,6 +109,13 @@ class Position:
     validation_loss: float | None = None
     validation_losses: list[float] = field(default_factory=list)
 
+    @property
+    def measured_in_vain(self) -> int:
+        """Measurements since the best one."""
+        if not self.validation_losses:
+            return 0
+        return len(self.validation_losses) - 1 - self.validation_losses.index(min(self.validation_losses))
+
     def add(self, step: int, rows: int, labels: int, loss: float) -> None:
         """Note a step."""
         self.step, self.validation_loss = step, None

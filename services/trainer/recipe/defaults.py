@@ -26,6 +26,7 @@ LORA_RANK: Final = 16
 ALPHA_PER_RANK: Final = 2.0
 WARMUP_RATIO: Final = 0.05
 WEIGHT_DECAY: Final = 0.0
+MAX_GRADIENT_NORM: Final = 1.0
 SEED: Final = 0
 LONGEST_SEQUENCE: Final = 2048
 
@@ -99,4 +100,8 @@ def resolve(
         max_sequence_length=max_sequence_length,
         seed=SEED if asked.seed is None else asked.seed,
         weight_decay=WEIGHT_DECAY if asked.weight_decay is None else asked.weight_decay,
+        max_gradient_norm=asked.max_gradient_norm or MAX_GRADIENT_NORM,
+        early_stopping_patience=asked.early_stopping_patience or 0,
+        use_rslora=asked.use_rslora or False,
+        use_dora=asked.use_dora or False,
     )

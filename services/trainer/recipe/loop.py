@@ -25,7 +25,6 @@ from services.trainer.recipe.resident import peak_resident_bytes
 from services.trainer.recipe.schedule import rate_factor, warmup_steps
 from services.trainer.recipe.team import Team
 
-CLIP_NORM: Final = 1.0
 VALIDATIONS: Final = 10
 """How often a run is measured on its validation rows, at most."""
 
@@ -105,7 +104,7 @@ def fit(
             began = time.perf_counter()
             pieces = material.cut(rows)
             _set_rate(optimizer, rate)
-            value, norm = take_step(loss, pieces, parameters, optimizer, step, team)
+            value, norm = take_step(loss, pieces, parameters, optimizer, step, team, plan.max_gradient_norm)
             elapsed = time.perf_counter() - began
             done.add(step, len(rows), sum(len(piece.targets) for piece in pieces), value)
             if validation and _is_measured(step, steps):
@@ -124,13 +123,16 @@ def fit(
                     memory_bytes=peak_resident_bytes(),
                 )
             )
+            if 0 < plan.early_stopping_patience <= done.measured_in_vain:
+                events.info(_stopped(step, steps, done))
+                break
             if keeper and step < steps:
                 keeper.after_step(done, parameters, optimizer)
     # Of every other step, the next one's loss tells.
     if not all(parameter.isfinite().all() for parameter in parameters):
-        raise _diverged(steps, done.losses[-1], math.nan)
+        raise _diverged(done.step, done.losses[-1], math.nan)
     return Fitted(
-        steps,
+        done.step,
         done.losses[-1],
         done.trained_tokens,
         done.validation_loss,
@@ -146,17 +148,18 @@ def take_step(
     optimizer: torch.optim.Optimizer,
     step: int,
     team: Team,
+    max_gradient_norm: float,
 ) -> tuple[float, float]:
     """Do one optimizer step.
 
     Returns:
-        The mean loss over the batch's labels, and the norm of its gradient before clipping to 1.
+        The mean loss over the batch's labels, and the norm of its gradient before clipping.
 
     Raises:
         DomainError: TRAINING_DIVERGED.
     """
     value = accumulate(loss, pieces, parameters, team)
-    norm = clip_grad_norm_(parameters, CLIP_NORM, foreach=True).item()
+    norm = clip_grad_norm_(parameters, max_gradient_norm, foreach=True).item()
     if not math.isfinite(value) or not math.isfinite(norm):
         raise _diverged(step, value, norm)
     optimizer.step()
@@ -182,6 +185,13 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def _is_measured(step: int, steps: int) -> bool:
     return step == steps or step % max(1, math.ceil(steps / VALIDATIONS)) == 0
+
+
+def _stopped(step: int, steps: int, done: Position) -> str:
+    return (
+        f"Training stops after step {step} of {steps}: the loss on held-out rows has not been better than "
+        f"{min(done.validation_losses):.4f} for {done.measured_in_vain} measurements."
+    )
 
 
 def _diverged(step: int, value: float, norm: float) -> DomainError:

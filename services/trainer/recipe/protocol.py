@@ -65,6 +65,10 @@ class RecipeHyperparameters:
     max_sequence_length: int | None = None
     seed: int | None = None
     weight_decay: float | None = None
+    max_gradient_norm: float | None = None
+    early_stopping_patience: int | None = None
+    use_rslora: bool | None = None
+    use_dora: bool | None = None
 
 
 @with_config(STRICT)
@@ -83,6 +87,10 @@ class ResolvedHyperparameters:
     max_sequence_length: int
     seed: int
     weight_decay: float
+    max_gradient_norm: float = 1.0
+    early_stopping_patience: int = 0
+    use_rslora: bool = False
+    use_dora: bool = False
 
 
 @with_config(STRICT)

@@ -90,6 +90,10 @@ async def test_every_field_a_rule_changes_is_kept(store: Store) -> None:
         max_sequence_length=512,
         seed=2**53 - 1,
         weight_decay=0.01,
+        max_gradient_norm=0.5,
+        early_stopping_patience=3,
+        use_rslora=True,
+        use_dora=False,
     )
     running = replace(
         created,

@@ -159,3 +159,30 @@ def test_an_adapter_whose_logits_are_not_finite_is_a_divergence(load: Load) -> N
     with pytest.raises(DomainError, match="logits are not finite") as caught:
         probe(model, ROWS)
     assert caught.value.reason is Reason.TRAINING_DIVERGED
+
+
+def test_it_stops_when_held_out_rows_are_answered_no_better(load: Load) -> None:
+    unlike = labelled(([5, 6, 20, 21], 2), ([9, 22, 23], 1))  # begin as the rows do, and go on otherwise
+    _, whole, _ = train(load, epochs=60, batch_size=3, validation=unlike)
+    _, stopped, steps = train(load, epochs=60, batch_size=3, validation=unlike, early_stopping_patience=2)
+    assert stopped.steps == len(steps) < whole.steps == 60
+    best = min(stopped.validation_losses)
+    assert stopped.validation_losses[-3] == best < min(stopped.validation_losses[-2:])
+    assert stopped.validation_loss == stopped.validation_losses[-1]
+    assert stopped.validation_losses == whole.validation_losses[: len(stopped.validation_losses)]
+
+
+def test_gradients_are_cut_to_the_norm_that_is_asked_for(load: Load) -> None:
+    free, cut = (train(load, epochs=1, batch_size=3, max_gradient_norm=norm)[2] for norm in (100.0, 1e-6))
+    assert free[0].gradient_norm == cut[0].gradient_norm > 1e-6
+
+
+@pytest.mark.parametrize("variant", ["use_rslora", "use_dora"])
+def test_variants_of_lora_are_trained(load: Load, variant: str) -> None:
+    model, fitted, _ = train(load, epochs=40, batch_size=3, **{variant: True})
+    assert fitted.final_loss < 1
+    layer = next(module for module in model.modules() if hasattr(module, "lora_A"))
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert any("magnitude" in name for name in names) is (variant == "use_dora")
+    scaling = 8.0 / (4**0.5 if variant == "use_rslora" else 4)
+    assert layer.scaling["default"] == scaling

@@ -47,6 +47,10 @@ def test_what_is_asked_for_stays() -> None:
         "lora_alpha": 1.5,
         "seed": 11,
         "weight_decay": 0.25,
+        "max_gradient_norm": 0.5,
+        "early_stopping_patience": 2,
+        "use_rslora": True,
+        "use_dora": True,
     }
     plan = plan_for(50, **asked)
     assert {name: getattr(plan, name) for name in asked} == asked
@@ -58,6 +62,9 @@ def test_what_is_not_is_chosen() -> None:
     assert (large.learning_rate, large.lora_rank, large.lora_alpha) == (2e-4, 8, 16.0)
     assert (small.warmup_ratio, small.schedule, small.seed, small.weight_decay) == (0.05, Schedule.LINEAR, 0, 0.0)
     assert small.batch_size == 30
+    assert (small.max_gradient_norm, small.early_stopping_patience) == (1.0, 0)
+    assert not small.use_rslora
+    assert not small.use_dora
 
 
 def test_rows_are_cut_to_the_base_s_context() -> None:

@@ -28,6 +28,8 @@ LIMITS: dict[str, tuple[Any, Any, Any, Any]] = {
     "max_sequence_length": (16, 2**24, 15, 2**24 + 1),
     "seed": (0, 2**53 - 1, -1, 2**53),
     "weight_decay": (0.0, 1.0, float("nan"), 1.5),
+    "max_gradient_norm": (0.1, 1e6, 0.0, float("inf")),
+    "early_stopping_patience": (0, 100, -1, 101),
 }
 
 

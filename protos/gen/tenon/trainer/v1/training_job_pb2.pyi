@@ -88,7 +88,7 @@ class TrainingJob(_message.Message):
     def __init__(self, name: _Optional[str] = ..., base_model: _Optional[str] = ..., dataset: _Optional[str] = ..., validation_dataset: _Optional[str] = ..., adapter: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[TrainingJob.State, str]] = ..., base_fingerprint_id: _Optional[str] = ..., progress: _Optional[_Union[TrainingProgress, _Mapping]] = ..., adapter_version: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., etag: _Optional[str] = ..., validation_fraction: _Optional[float] = ..., priority: _Optional[int] = ..., plan: _Optional[_Union[TrainingPlan, _Mapping]] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class Hyperparameters(_message.Message):
-    __slots__ = ("epochs", "batch_size", "learning_rate", "warmup_ratio", "schedule", "lora_rank", "lora_alpha", "target_modules", "max_sequence_length", "seed", "weight_decay")
+    __slots__ = ("epochs", "batch_size", "learning_rate", "warmup_ratio", "schedule", "lora_rank", "lora_alpha", "target_modules", "max_sequence_length", "seed", "weight_decay", "max_gradient_norm", "early_stopping_patience", "use_rslora", "use_dora")
     class Schedule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         SCHEDULE_UNSPECIFIED: _ClassVar[Hyperparameters.Schedule]
@@ -110,6 +110,10 @@ class Hyperparameters(_message.Message):
     MAX_SEQUENCE_LENGTH_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
+    MAX_GRADIENT_NORM_FIELD_NUMBER: _ClassVar[int]
+    EARLY_STOPPING_PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    USE_RSLORA_FIELD_NUMBER: _ClassVar[int]
+    USE_DORA_FIELD_NUMBER: _ClassVar[int]
     epochs: int
     batch_size: int
     learning_rate: float
@@ -121,7 +125,11 @@ class Hyperparameters(_message.Message):
     max_sequence_length: int
     seed: int
     weight_decay: float
-    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., warmup_ratio: _Optional[float] = ..., schedule: _Optional[_Union[Hyperparameters.Schedule, str]] = ..., lora_rank: _Optional[int] = ..., lora_alpha: _Optional[float] = ..., target_modules: _Optional[_Iterable[str]] = ..., max_sequence_length: _Optional[int] = ..., seed: _Optional[int] = ..., weight_decay: _Optional[float] = ...) -> None: ...
+    max_gradient_norm: float
+    early_stopping_patience: int
+    use_rslora: bool
+    use_dora: bool
+    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., warmup_ratio: _Optional[float] = ..., schedule: _Optional[_Union[Hyperparameters.Schedule, str]] = ..., lora_rank: _Optional[int] = ..., lora_alpha: _Optional[float] = ..., target_modules: _Optional[_Iterable[str]] = ..., max_sequence_length: _Optional[int] = ..., seed: _Optional[int] = ..., weight_decay: _Optional[float] = ..., max_gradient_norm: _Optional[float] = ..., early_stopping_patience: _Optional[int] = ..., use_rslora: _Optional[bool] = ..., use_dora: _Optional[bool] = ...) -> None: ...
 
 class TrainingProgress(_message.Message):
     __slots__ = ("step", "total_steps", "loss", "trained_tokens")
