@@ -100,6 +100,7 @@ class Planner:
             dataset_format=rows.format,
             validation_path=await self._fetch(validation, directory / "validation") if validation else None,
             validation_format=validation.format if validation else None,
+            validation_fraction=job.validation_fraction,
             output_directory=directory / "output",
             hyperparameters=job.hyperparameters,
             threads=self.threads,

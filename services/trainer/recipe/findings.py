@@ -141,6 +141,13 @@ def _of_rows(case: Case) -> Iterator[Finding]:
             text="There are no validation rows, so what was learnt is measured on rows that were trained on.",
             remedy="Give a validation data set of 10 rows or more.",
         )
+    if case.validation == 0 and case.chosen.early_stopping_patience:
+        yield Finding(
+            severity=Severity.WARNING,
+            code="NO_EARLY_STOPPING",
+            text="There are no validation rows, so training cannot stop early: early_stopping_patience has no effect.",
+            remedy="Give a validation data set, or a validation_fraction.",
+        )
 
 
 def _of_choices(case: Case) -> Iterator[Finding]:

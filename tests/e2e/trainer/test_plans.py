@@ -48,6 +48,17 @@ async def test_a_plan_is_reckoned_and_nothing_created(
     assert not list(platform.uploads.glob("plan-*"))
 
 
+async def test_a_plan_holds_out_what_the_training_would(
+    platform: Platform, base: str, dataset: dataset_pb2.Dataset
+) -> None:
+    patient = training_job_pb2.Hyperparameters(early_stopping_patience=2)
+    asked = {"base_model": base, "dataset": dataset.name, "hyperparameters": patient}
+    plan = await platform.plan(**asked, validation_fraction=0.5)
+    assert (plan.rows, plan.validation_rows) == (10, 10)
+    assert "NO_EARLY_STOPPING" not in codes(plan)
+    assert codes(await platform.plan(**asked))["NO_EARLY_STOPPING"] == Finding.SEVERITY_WARNING
+
+
 async def test_what_rules_a_plan_out_is_a_finding(platform: Platform, base: str, dataset: dataset_pb2.Dataset) -> None:
     wanted = training_job_pb2.Hyperparameters(target_modules=["c_attn"])
     plan = await platform.plan(base_model=base, dataset=dataset.name, hyperparameters=wanted)
