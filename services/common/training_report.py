@@ -1,6 +1,6 @@
 """What a training has taught, measured when it ended: part of the manifest (``training.report``), and of an answer.
 
-floats and sentences only; the rules that make a verdict of them are the trainer's (``recipe/verdict``).
+floats and sentences only; the rules that make a verdict of them are the trainer's (``recipe/reporting/verdict``).
 """
 
 import enum

@@ -14,28 +14,28 @@ from services.common.rpc.channel import open_channel
 from services.common.rpc.server import Check, Service, serve
 from services.common.signing import SigningKey, TrustStore
 from services.common.telemetry import telemetry
-from services.trainer.adapter_export import AdapterExports
-from services.trainer.adapter_import import AdapterImports
-from services.trainer.background import beside
-from services.trainer.checkpoint_sweep import keep_discarding
-from services.trainer.dataset_catalog import DatasetCatalog
-from services.trainer.dataset_examination import DatasetExaminations
-from services.trainer.dataset_servicer import DatasetServicer
+from services.trainer.catalog.dataset_catalog import DatasetCatalog
+from services.trainer.catalog.dataset_examination import DatasetExaminations
+from services.trainer.catalog.examiner import Examiner
 from services.trainer.datasets import Limits
-from services.trainer.examiner import Examiner
-from services.trainer.executor import LocalExecutor
-from services.trainer.job_servicer import TrainingJobServicer
-from services.trainer.jobs import Jobs
-from services.trainer.planner import Planner
-from services.trainer.postgres import MIGRATIONS, SCHEMA, PostgresStore
-from services.trainer.publish import Publisher
-from services.trainer.queue import JobQueue, keep_recovering
-from services.trainer.retry import at_once
+from services.trainer.jobs.checkpoint_sweep import keep_discarding
+from services.trainer.jobs.jobs import Jobs
+from services.trainer.jobs.planner import Planner
+from services.trainer.jobs.queue import JobQueue, keep_recovering
+from services.trainer.jobs.wakeups import Wakeups, forward_notifications
+from services.trainer.jobs.watch import Watcher
+from services.trainer.servicers.dataset_servicer import DatasetServicer
+from services.trainer.servicers.job_servicer import TrainingJobServicer
+from services.trainer.servicers.transfer_servicer import AdapterTransferServicer
 from services.trainer.settings import TrainerSettings
-from services.trainer.store import EVENTS_CHANNEL
-from services.trainer.transfer_servicer import AdapterTransferServicer
-from services.trainer.wakeups import Wakeups, forward_notifications
-from services.trainer.watch import Watcher
+from services.trainer.storage.postgres import MIGRATIONS, SCHEMA, PostgresStore
+from services.trainer.storage.store import EVENTS_CHANNEL
+from services.trainer.support.background import beside
+from services.trainer.support.executor import LocalExecutor
+from services.trainer.support.retry import at_once
+from services.trainer.transfer.adapter_export import AdapterExports
+from services.trainer.transfer.adapter_import import AdapterImports
+from services.trainer.transfer.publish import Publisher
 from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceStub
 from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceStub
 from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, training_job_pb2_grpc

@@ -18,16 +18,16 @@ from benchmarks.serving_bench.messages import READY, Wire
 from benchmarks.training_bench.task import ALPHA, BATCH, CLIP_NORM, GRADIENT, LEARNING_RATE, RANK, SEED, STEP, rows
 from services.common.bases.loader import load_base
 from services.common.identity import open_base
-from services.trainer.recipe.adapter import attach, trained_parameters
-from services.trainer.recipe.batches import PieceLimits, micro_batches, token_budget
-from services.trainer.recipe.compute import choose_compute
-from services.trainer.recipe.gradient import accumulate
-from services.trainer.recipe.labels import IGNORED, LabelledRow
-from services.trainer.recipe.loop import take_step
-from services.trainer.recipe.loss import SupervisedLoss
+from services.trainer.recipe.labelling.labels import IGNORED, LabelledRow
+from services.trainer.recipe.model.adapter import attach, trained_parameters
+from services.trainer.recipe.model.targets import find_targets, output_layer
 from services.trainer.recipe.protocol import ResolvedHyperparameters, Schedule
-from services.trainer.recipe.targets import find_targets, output_layer
-from services.trainer.recipe.team import Team
+from services.trainer.recipe.training.batches import PieceLimits, micro_batches, token_budget
+from services.trainer.recipe.training.compute import choose_compute
+from services.trainer.recipe.training.gradient import accumulate
+from services.trainer.recipe.training.loop import take_step
+from services.trainer.recipe.training.loss import SupervisedLoss
+from services.trainer.recipe.training.team import Team
 
 PLAN = ResolvedHyperparameters(
     epochs=1,

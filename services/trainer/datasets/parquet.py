@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 from services.common.errors import DomainError, Reason
 from services.trainer.datasets.model import Fault, Limits
 from services.trainer.datasets.rows import RawRow, split_lines
-from services.trainer.launcher import dying_with_this_process
+from services.trainer.support.launcher import dying_with_this_process
 
 MAGIC: Final = b"PAR1"
 

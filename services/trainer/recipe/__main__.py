@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError
 
 from services.common.errors import DomainError, Reason
-from services.trainer.full_disk import is_full_disk
 from services.trainer.recipe.events import Events
-from services.trainer.recipe.keeper import PauseAsked
 from services.trainer.recipe.protocol import Failed, Paused, decode_task
 from services.trainer.recipe.run import reckon, run
+from services.trainer.recipe.training.keeper import PauseAsked
+from services.trainer.support.full_disk import is_full_disk
 
 USAGE = "usage: python -m services.trainer.recipe TASK_FILE"
 

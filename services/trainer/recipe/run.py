@@ -13,21 +13,15 @@ from services.common.errors import DomainError, Reason
 from services.common.identity import open_base
 from services.common.probe import Probe
 from services.common.training_report import TrainingReport
-from services.trainer.recipe.adapter import attach, is_unchanged, trained_parameters
-from services.trainer.recipe.artifact import library_versions, save
-from services.trainer.recipe.base import RecognisedBase, load_recognised
-from services.trainer.recipe.batches import PieceLimits, token_budget
-from services.trainer.recipe.checkpoint import identify
-from services.trainer.recipe.compute import Compute, choose_compute
-from services.trainer.recipe.data import Data, read_data
 from services.trainer.recipe.events import Events
-from services.trainer.recipe.facts import Memory, observe_memory, plan_of
-from services.trainer.recipe.findings import of_error
-from services.trainer.recipe.keeper import Keeper, find_start
-from services.trainer.recipe.loop import Fitted, Material, fit
-from services.trainer.recipe.loss import SupervisedLoss
-from services.trainer.recipe.plan import refusal
-from services.trainer.recipe.probe import probe
+from services.trainer.recipe.labelling.data import Data, read_data
+from services.trainer.recipe.model.adapter import attach, is_unchanged, trained_parameters
+from services.trainer.recipe.model.artifact import library_versions, save
+from services.trainer.recipe.model.base import RecognisedBase, load_recognised
+from services.trainer.recipe.model.targets import Targets, find_targets, output_layer
+from services.trainer.recipe.planning.facts import Memory, observe_memory, plan_of
+from services.trainer.recipe.planning.findings import of_error
+from services.trainer.recipe.planning.plan import refusal
 from services.trainer.recipe.protocol import (
     Finished,
     Found,
@@ -37,9 +31,15 @@ from services.trainer.recipe.protocol import (
     ResolvedHyperparameters,
     Started,
 )
-from services.trainer.recipe.report import make_report
-from services.trainer.recipe.targets import Targets, find_targets, output_layer
-from services.trainer.recipe.verdict import loss_curve
+from services.trainer.recipe.reporting.probe import probe
+from services.trainer.recipe.reporting.report import make_report
+from services.trainer.recipe.reporting.verdict import loss_curve
+from services.trainer.recipe.training.batches import PieceLimits, token_budget
+from services.trainer.recipe.training.checkpoint import identify
+from services.trainer.recipe.training.compute import Compute, choose_compute
+from services.trainer.recipe.training.keeper import Keeper, find_start
+from services.trainer.recipe.training.loop import Fitted, Material, fit
+from services.trainer.recipe.training.loss import SupervisedLoss
 
 
 def run(task: RecipeTask, events: Events) -> None:

@@ -7,9 +7,9 @@ from pydantic import SecretStr
 
 from services.common.db import Database, migrate, open_database
 from services.common.settings import DatabaseSettings
-from services.trainer.memory import MemoryStore
-from services.trainer.postgres import MIGRATIONS, SCHEMA, PostgresStore
-from services.trainer.store import Store
+from services.trainer.storage.memory import MemoryStore
+from services.trainer.storage.postgres import MIGRATIONS, SCHEMA, PostgresStore
+from services.trainer.storage.store import Store
 from tests.support.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]

@@ -4,10 +4,10 @@ import secrets
 
 from services.common.resource_names import AdapterName, BaseModelName, DatasetName, TrainingJobName
 from services.trainer.datasets import DatasetFormat, Statistics
+from services.trainer.jobs.queue import JobQueue
 from services.trainer.model import Dataset, Hyperparameters, TrainingJob
-from services.trainer.queue import JobQueue
 from services.trainer.recipe.protocol import Schedule
-from services.trainer.store import Store
+from services.trainer.storage.store import Store
 
 SHA256 = "ab" * 32
 PROJECT = "default"

@@ -9,8 +9,9 @@ import pytest
 from services.common.artifacts.filesystem import FileSystemStore
 from services.common.errors import DomainError
 from services.common.resource_names import AdapterVersionName, TrainingJobName
-from services.trainer import rules
-from services.trainer.checkpoint_sweep import discard_checkpoints
+from services.trainer.jobs import rules
+from services.trainer.jobs.checkpoint_sweep import discard_checkpoints
+from services.trainer.jobs.queue import JobQueue
 from services.trainer.model import (
     Batch,
     CheckpointDraft,
@@ -21,9 +22,8 @@ from services.trainer.model import (
     Progress,
     StepMetrics,
 )
-from services.trainer.queue import JobQueue
 from services.trainer.recipe.protocol import Level
-from services.trainer.store import Store
+from services.trainer.storage.store import Store
 from tests.contract.trainer.samples import PROJECT, dataset, job, nothing, queue, queued
 from tests.unit.trainer.test_recorder import metrics
 

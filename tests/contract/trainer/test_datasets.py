@@ -5,8 +5,8 @@ import pytest
 
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import DatasetName
-from services.trainer import rules
-from services.trainer.store import Store
+from services.trainer.jobs import rules
+from services.trainer.storage.store import Store
 from tests.contract.trainer.samples import PROJECT, SHA256, dataset, job, nothing, queued
 
 

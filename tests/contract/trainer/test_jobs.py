@@ -6,7 +6,8 @@ import pytest
 from services.common.errors import DomainError, Reason
 from services.common.idempotency import request_key
 from services.common.resource_names import TrainingJobName
-from services.trainer import rules
+from services.trainer.jobs import rules
+from services.trainer.jobs.rules import Change
 from services.trainer.model import (
     CheckpointKept,
     Hyperparameters,
@@ -18,10 +19,9 @@ from services.trainer.model import (
     StepMetrics,
 )
 from services.trainer.model import TrainingJob as Job
-from services.trainer.once import Once
 from services.trainer.recipe.protocol import Level, Schedule
-from services.trainer.rules import Change
-from services.trainer.store import Store
+from services.trainer.servicers.once import Once
+from services.trainer.storage.store import Store
 from tenon.trainer.v1.training_job_pb2 import CreateTrainingJobRequest, CreateTrainingJobResponse, TrainingJob
 from tests.contract.trainer.samples import PROJECT, dataset, job, nothing, queued
 

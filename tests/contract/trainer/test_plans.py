@@ -8,11 +8,11 @@ import pytest
 from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest
 from services.common.training_report import TrainingVerdict
-from services.trainer import rules
-from services.trainer.jobs import Jobs
+from services.trainer.jobs import rules
+from services.trainer.jobs.jobs import Jobs
 from services.trainer.model import Batch, Lease
 from services.trainer.recipe.protocol import Finding, Severity
-from services.trainer.store import Store
+from services.trainer.storage.store import Store
 from tests.contract.trainer.samples import dataset, job, nothing, queue, queued
 from tests.support.plans import PLAN
 from tests.support.registry import manifest

@@ -5,7 +5,8 @@ import pytest
 
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterVersionName
-from services.trainer import rules
+from services.trainer.jobs import rules
+from services.trainer.jobs.queue import JobQueue
 from services.trainer.model import (
     Batch,
     CheckpointDraft,
@@ -17,9 +18,8 @@ from services.trainer.model import (
     Progress,
     StateChange,
 )
-from services.trainer.queue import JobQueue
 from services.trainer.recipe.protocol import Level
-from services.trainer.store import Store
+from services.trainer.storage.store import Store
 from tests.contract.trainer.samples import PROJECT, dataset, job, nothing, queue, queued
 from tests.contract.trainer.test_jobs import METRICS
 

@@ -9,8 +9,8 @@ import pytest
 
 from services.common.errors import DomainError, Reason
 from services.trainer.datasets import DatasetFormat
-from services.trainer.executor import MAX_LINE_BYTES, LocalExecutor
 from services.trainer.recipe.protocol import Event, Failed, Level, Note, RecipeTask, encode
+from services.trainer.support.executor import MAX_LINE_BYTES, LocalExecutor
 
 HELLO = encode(Note(level=Level.INFO, text="hello"))
 FAILED = encode(Failed(reason=Reason.NOTHING_TO_LEARN, message="No labels.", metadata={"rows": "3"}))

@@ -18,12 +18,12 @@ from services.common.manifest import AdapterManifest
 from services.common.resource_names import AdapterName, AdapterVersionName
 from services.common.rpc.channel import open_channel
 from services.registry import convert as registry_convert
-from services.trainer import rules
-from services.trainer.attempt import Attempts, CheckpointPolicy
-from services.trainer.memory import MemoryStore
-from services.trainer.publish import Publisher
+from services.trainer.jobs import rules
 from services.trainer.recipe.protocol import Event, RecipeTask
-from services.trainer.retry import Persistence, T, Tell
+from services.trainer.storage.memory import MemoryStore
+from services.trainer.support.retry import Persistence, T, Tell
+from services.trainer.transfer.publish import Publisher
+from services.trainer.worker.attempt import Attempts, CheckpointPolicy
 from tenon.registry.v1 import adapter_pb2, adapter_pb2_grpc, base_model_pb2, base_model_pb2_grpc
 from tests.support.keys import TEST_KEY, signed
 from tests.support.postgres import PostgresServer

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.trainer.adapter_files import NewFile, Part, received_files
+from services.trainer.transfer.adapter_files import NewFile, Part, received_files
 
 
 async def test_a_call_cancelled_while_a_file_is_opened(tmp_path: Path) -> None:

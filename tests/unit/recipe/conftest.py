@@ -11,7 +11,7 @@ import torch
 from services.common.bases.loader import LoadedBase, load_base
 from services.common.identity import open_base
 from services.trainer.datasets import Conversation, Message, Role
-from services.trainer.recipe.labels import IGNORED, LabelledRow
+from services.trainer.recipe.labelling.labels import IGNORED, LabelledRow
 from services.trainer.recipe.protocol import ResolvedHyperparameters, Schedule
 from tests.support.tiny_bases import make_tiny_base
 

@@ -6,8 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trainer.recipe.batches import LEAST_TOKENS, MOST_TOKENS, PieceLimits, batches, micro_batches, token_budget
-from services.trainer.recipe.defaults import total_steps
+from services.trainer.recipe.planning.defaults import total_steps
+from services.trainer.recipe.training.batches import (
+    LEAST_TOKENS,
+    MOST_TOKENS,
+    PieceLimits,
+    batches,
+    micro_batches,
+    token_budget,
+)
 from tests.unit.recipe.conftest import labelled
 
 

@@ -12,14 +12,9 @@ from pydantic import JsonValue
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from services.trainer.recipe import checkpoint as files
-from services.trainer.recipe.adapter import attach, trained_parameters
-from services.trainer.recipe.batches import PieceLimits
-from services.trainer.recipe.checkpoint import CheckpointRefusedError, Identity, identify
 from services.trainer.recipe.events import Events
-from services.trainer.recipe.keeper import Keeper, PauseAsked, find_start
-from services.trainer.recipe.loop import Fitted, Material, fit
-from services.trainer.recipe.loss import SupervisedLoss
+from services.trainer.recipe.model.adapter import attach, trained_parameters
+from services.trainer.recipe.model.targets import find_targets, output_layer
 from services.trainer.recipe.protocol import (
     CheckpointTask,
     CheckpointWritten,
@@ -31,7 +26,12 @@ from services.trainer.recipe.protocol import (
     checkpoint_file,
     decode,
 )
-from services.trainer.recipe.targets import find_targets, output_layer
+from services.trainer.recipe.training import checkpoint as files
+from services.trainer.recipe.training.batches import PieceLimits
+from services.trainer.recipe.training.checkpoint import CheckpointRefusedError, Identity, identify
+from services.trainer.recipe.training.keeper import Keeper, PauseAsked, find_start
+from services.trainer.recipe.training.loop import Fitted, Material, fit
+from services.trainer.recipe.training.loss import SupervisedLoss
 from tests.unit.recipe.conftest import Load, labelled, make_plan
 
 ROWS = labelled(([5, 6, 7, 8], 2), ([9, 10, 11], 1), ([12, 13, 14, 15, 16], 3), ([3, 4, 5, 6], 1), ([7, 7, 9], 2))

@@ -2,7 +2,7 @@
 
 import torch
 
-from services.trainer.recipe.compute import choose_compute
+from services.trainer.recipe.training.compute import choose_compute
 
 
 def test_a_very_small_base_is_trained_on_one_thread_unless_asked_otherwise() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from services.trainer.datasets import DatasetFormat
-from services.trainer.recipe.data import Data, read_data
 from services.trainer.recipe.events import Events
+from services.trainer.recipe.labelling.data import Data, read_data
 from services.trainer.recipe.protocol import Note, RecipeTask, decode
 from tests.unit.recipe.conftest import Load
 

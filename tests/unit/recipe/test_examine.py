@@ -12,8 +12,8 @@ import pytest
 from services.common.errors import DomainError, Reason
 from services.common.identity import fingerprint_base
 from services.trainer.datasets import DatasetFormat, Limits
-from services.trainer.recipe import examine as module
-from services.trainer.recipe.examination import (
+from services.trainer.recipe.labelling import examine as module
+from services.trainer.recipe.labelling.examination import (
     ExamineTask,
     Measured,
     Preview,
@@ -22,10 +22,10 @@ from services.trainer.recipe.examination import (
     decode_examine_task,
     encode_examine_task,
 )
-from services.trainer.recipe.examine import examine, token_texts
-from services.trainer.recipe.labels import IGNORED
+from services.trainer.recipe.labelling.examine import examine, token_texts
+from services.trainer.recipe.labelling.labels import IGNORED
+from services.trainer.recipe.labelling.rows import label_rows
 from services.trainer.recipe.protocol import Failed
-from services.trainer.recipe.rows import label_rows
 from tests.support.tiny_bases import make_tiny_base
 from tests.unit.recipe.conftest import Load
 
@@ -201,7 +201,7 @@ def test_the_program_answers_in_one_line_and_needs_no_torch(examination: Examina
     file.write_bytes(encode_examine_task(task))
     assert decode_examine_task(file.read_bytes()) == task
     script = (
-        "import sys; from services.trainer.recipe.examine import main; status = main(sys.argv[1]); "
+        "import sys; from services.trainer.recipe.labelling.examine import main; status = main(sys.argv[1]); "
         "assert 'torch' not in sys.modules; sys.exit(status)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, check=False)

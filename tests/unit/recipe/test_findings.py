@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from services.common.errors import DomainError, Reason
-from services.trainer.recipe.findings import Case, find, most_serious_first, of_error
-from services.trainer.recipe.plan import refusal
+from services.trainer.recipe.planning.findings import Case, find, most_serious_first, of_error
+from services.trainer.recipe.planning.plan import refusal
 from services.trainer.recipe.protocol import Severity
 from tests.unit.recipe.conftest import make_plan
 

@@ -8,8 +8,8 @@ from tokenizers import pre_tokenizers, processors
 from services.common.bases.loader import LoadedBase
 from services.common.errors import DomainError, Reason
 from services.trainer.datasets import Conversation, Message, Role
-from services.trainer.recipe.labels import IGNORED, LabelledRow, label_conversation, label_pair
-from services.trainer.recipe.templates import plain_template, render
+from services.trainer.recipe.labelling.labels import IGNORED, LabelledRow, label_conversation, label_pair
+from services.trainer.recipe.labelling.templates import plain_template, render
 from tests.unit.recipe.conftest import Load, conversation, learnt_text
 
 LONG = 10_000

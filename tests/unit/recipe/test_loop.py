@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from services.common.errors import DomainError, Reason
-from services.trainer.recipe.adapter import attach, is_unchanged, trained_parameters
-from services.trainer.recipe.batches import PieceLimits
 from services.trainer.recipe.events import Events
-from services.trainer.recipe.gradient import mean_loss
-from services.trainer.recipe.loop import Fitted, Material, fit
-from services.trainer.recipe.loss import SupervisedLoss
-from services.trainer.recipe.probe import probe
+from services.trainer.recipe.model.adapter import attach, is_unchanged, trained_parameters
+from services.trainer.recipe.model.targets import find_targets, output_layer
 from services.trainer.recipe.protocol import Schedule, Step, decode
-from services.trainer.recipe.targets import find_targets, output_layer
-from services.trainer.recipe.team import Team
+from services.trainer.recipe.reporting.probe import probe
+from services.trainer.recipe.training.batches import PieceLimits
+from services.trainer.recipe.training.gradient import mean_loss
+from services.trainer.recipe.training.loop import Fitted, Material, fit
+from services.trainer.recipe.training.loss import SupervisedLoss
+from services.trainer.recipe.training.team import Team
 from tests.unit.recipe.conftest import Load, labelled, make_plan
 
 ROWS = labelled(([5, 6, 7, 8], 2), ([9, 10, 11], 1), ([12, 13, 14, 15, 16], 3))

@@ -8,13 +8,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from services.trainer.recipe.adapter import attach, trained_parameters
-from services.trainer.recipe.batches import PieceLimits, micro_batches
-from services.trainer.recipe.gradient import accumulate, mean_loss
-from services.trainer.recipe.labels import IGNORED, LabelledRow
-from services.trainer.recipe.loss import SupervisedLoss
-from services.trainer.recipe.targets import find_targets, output_layer
-from services.trainer.recipe.team import Team
+from services.trainer.recipe.labelling.labels import IGNORED, LabelledRow
+from services.trainer.recipe.model.adapter import attach, trained_parameters
+from services.trainer.recipe.model.targets import find_targets, output_layer
+from services.trainer.recipe.training.batches import PieceLimits, micro_batches
+from services.trainer.recipe.training.gradient import accumulate, mean_loss
+from services.trainer.recipe.training.loss import SupervisedLoss
+from services.trainer.recipe.training.team import Team
 from tests.support.tiny_bases import ARCHITECTURES
 from tests.unit.recipe.conftest import labelled, make_plan
 

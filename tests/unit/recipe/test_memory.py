@@ -1,7 +1,7 @@
 """The memory of a training, part by part, from figures worked out by hand; benchmarks/training_memory.py measures it."""
 
-from services.trainer.recipe.duration import EFFICIENCY, SECONDS_PER_STEP, SECONDS_PER_TARGET, Speed, reckon
-from services.trainer.recipe.memory import LargestPiece, ModelShape, estimate
+from services.trainer.recipe.planning.duration import EFFICIENCY, SECONDS_PER_STEP, SECONDS_PER_TARGET, Speed, reckon
+from services.trainer.recipe.planning.memory import LargestPiece, ModelShape, estimate
 
 SHAPE = ModelShape(
     parameters=1_000_000,

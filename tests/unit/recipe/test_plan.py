@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from services.common.errors import DomainError, Reason
-from services.trainer.recipe.defaults import batch_for, epochs_for, resolve, sequence_length, total_steps
-from services.trainer.recipe.plan import from_counts
+from services.trainer.recipe.planning.defaults import batch_for, epochs_for, resolve, sequence_length, total_steps
+from services.trainer.recipe.planning.plan import from_counts
 from services.trainer.recipe.protocol import RecipeHyperparameters, ResolvedHyperparameters, Schedule, Severity
-from services.trainer.recipe.schedule import rate_factor, warmup_steps
+from services.trainer.recipe.training.schedule import rate_factor, warmup_steps
 
 
 def plan_for(rows: int, parameters: int = 2_000_000, **asked: Any) -> ResolvedHyperparameters:

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from services.common.errors import DomainError, Reason
-from services.trainer.recipe.adapter import attach, is_unchanged, trained_parameters
-from services.trainer.recipe.targets import find_targets, linear_layers, output_layer
+from services.trainer.recipe.model.adapter import attach, is_unchanged, trained_parameters
+from services.trainer.recipe.model.targets import find_targets, linear_layers, output_layer
 from tests.support.tiny_bases import ARCHITECTURES
 from tests.unit.recipe.conftest import make_plan
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from services.trainer.recipe.team import Team
+from services.trainer.recipe.training.team import Team
 
 
 def test_results_come_in_the_order_of_the_items_from_threads_of_their_own() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from services.common.training_report import Measured, TrainingVerdict
-from services.trainer.recipe.verdict import judge, loss_curve
+from services.trainer.recipe.reporting.verdict import judge, loss_curve
 
 FELL = [5.0 - 0.03 * step + 0.1 * (-1) ** step for step in range(100)]
 FLAT = [4.98, 4.96, 4.97, 4.96]

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterName, BaseModelName, DatasetName, TrainingJobName
 from services.trainer.datasets import DatasetFormat, Statistics
-from services.trainer.memory import MemoryJobStore, MemoryStore
+from services.trainer.jobs.queue import JobQueue
+from services.trainer.jobs.rules import Rule
 from services.trainer.model import Claim, Dataset, TrainingJob
-from services.trainer.queue import JobQueue
-from services.trainer.rules import Rule
+from services.trainer.storage.memory import MemoryJobStore, MemoryStore
 
 ROWS = Dataset(
     name=DatasetName("default", "rows"),

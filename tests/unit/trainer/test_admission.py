@@ -5,7 +5,7 @@ import pytest
 
 from services.common.errors import DomainError
 from services.common.resource_names import BaseModelName
-from services.trainer.admission import JobDraft, admit, check_sequence_length, context_length
+from services.trainer.jobs.admission import JobDraft, admit, check_sequence_length, context_length
 from services.trainer.model import Hyperparameters
 
 DRAFT = JobDraft(

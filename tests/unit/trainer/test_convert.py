@@ -3,10 +3,10 @@ from datetime import UTC, datetime
 import pytest
 
 from services.common.errors import DomainError, Reason, from_status
-from services.trainer import convert
 from services.trainer.datasets import DatasetFormat
 from services.trainer.model import Hyperparameters, JobError, JobEvent, JobMessage, JobState, StateChange
 from services.trainer.recipe.protocol import Level, Schedule
+from services.trainer.servicers import convert
 from tenon.trainer.v1 import dataset_pb2, training_job_pb2
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)

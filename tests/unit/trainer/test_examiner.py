@@ -9,9 +9,9 @@ import pytest
 
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import BaseModelName
-from services.trainer import examiner as module
+from services.trainer.catalog import examiner as module
+from services.trainer.catalog.examiner import Examiner, Measure, Rows
 from services.trainer.datasets import DatasetFormat, Limits
-from services.trainer.examiner import Examiner, Measure, Rows
 
 
 def examiner(root: Path, script: str, **options: Any) -> Examiner:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import DomainError, Reason
-from services.trainer.job_directory import job_directory, sweep
-from services.trainer.memory import MemoryStore
+from services.trainer.storage.memory import MemoryStore
+from services.trainer.worker.job_directory import job_directory, sweep
 from tests.unit.trainer.stores import claimed
 
 

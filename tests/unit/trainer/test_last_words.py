@@ -1,4 +1,4 @@
-from services.trainer.last_words import LastWords
+from services.trainer.support.last_words import LastWords
 
 
 def test_last_words_are_few_short_and_tell_no_folders() -> None:

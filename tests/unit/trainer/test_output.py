@@ -7,10 +7,10 @@ import pytest
 from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest, ManifestFile, Provenance
 from services.common.probe import Probe
-from services.trainer.memory import MemoryStore
 from services.trainer.model import Claim
-from services.trainer.output import Trained, list_output, make_manifest
 from services.trainer.recipe.protocol import Finished
+from services.trainer.storage.memory import MemoryStore
+from services.trainer.worker.output import Trained, list_output, make_manifest
 from tests.support.plans import PLAN
 from tests.support.reports import make_report
 from tests.unit.admission.build import Adapter

@@ -2,7 +2,7 @@ import pytest
 
 from services.common.errors import DomainError
 from services.common.paging import encode_page_token
-from services.trainer.pages import next_token, read_position
+from services.trainer.support.pages import next_token, read_position
 
 
 def test_tokens_lead_on_and_foreign_ones_are_refused() -> None:

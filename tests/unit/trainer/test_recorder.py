@@ -3,12 +3,12 @@ import asyncio
 import pytest
 
 from services.common.errors import DomainError, Reason
-from services.trainer import recorder as recorder_module
-from services.trainer import rules
-from services.trainer.memory import MemoryStore
+from services.trainer.jobs import rules
 from services.trainer.model import Hyperparameters, JobMessage, StepMetrics
 from services.trainer.recipe.protocol import Level
-from services.trainer.recorder import Recorder
+from services.trainer.storage.memory import MemoryStore
+from services.trainer.worker import recorder as recorder_module
+from services.trainer.worker.recorder import Recorder
 from tests.unit.trainer.stores import Forgetful, claimed
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from services.common.errors import DomainError, Reason
-from services.trainer.retry import through_outages
+from services.trainer.support.retry import through_outages
 
 
 async def test_only_outages_are_tried_again() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterName, AdapterVersionName, BaseModelName, DatasetName, TrainingJobName
-from services.trainer import rules
+from services.trainer.jobs import rules
+from services.trainer.jobs.rules import Rule
 from services.trainer.model import (
     HELD,
     TRANSITIONS,
@@ -21,7 +22,6 @@ from services.trainer.model import (
     StateChange,
     TrainingJob,
 )
-from services.trainer.rules import Rule
 from tests.unit.trainer.test_recorder import metrics
 
 NAME = TrainingJobName("default", "one")

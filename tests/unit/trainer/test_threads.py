@@ -1,6 +1,6 @@
 import pytest
 
-from services.trainer.threads import in_daemon_thread
+from services.trainer.support.threads import in_daemon_thread
 
 
 async def test_a_thread_brings_its_result_or_its_error() -> None:

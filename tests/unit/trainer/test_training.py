@@ -9,9 +9,8 @@ import pytest
 
 from services.common.artifacts.filesystem import FileSystemStore
 from services.common.errors import DomainError, Reason
-from services.trainer import rules
-from services.trainer.checkpoint_uploads import CheckpointUploads
-from services.trainer.memory import MemoryStore
+from services.trainer.jobs import rules
+from services.trainer.jobs.queue import JobQueue
 from services.trainer.model import (
     Claim,
     EventBody,
@@ -21,8 +20,6 @@ from services.trainer.model import (
     StateChange,
     StepMetrics,
 )
-from services.trainer.output import Trained
-from services.trainer.queue import JobQueue
 from services.trainer.recipe.protocol import (
     CheckpointWritten,
     Event,
@@ -35,8 +32,11 @@ from services.trainer.recipe.protocol import (
     Step,
     checkpoint_file,
 )
-from services.trainer.recorder import Recorder
-from services.trainer.training import Training
+from services.trainer.storage.memory import MemoryStore
+from services.trainer.worker.checkpoint_uploads import CheckpointUploads
+from services.trainer.worker.output import Trained
+from services.trainer.worker.recorder import Recorder
+from services.trainer.worker.training import Training
 from tests.unit.trainer.stores import claimed
 from tests.unit.trainer.test_recorder import metrics
 

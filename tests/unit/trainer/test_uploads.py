@@ -1,7 +1,7 @@
 import pytest
 
 from services.common.errors import DomainError
-from services.trainer import uploads
+from services.trainer.catalog import uploads
 from services.trainer.datasets import DatasetFormat, Fault, Statistics, Summary
 
 

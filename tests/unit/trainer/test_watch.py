@@ -3,12 +3,12 @@ import asyncio
 import pytest
 
 from services.common.errors import Reason
-from services.trainer import rules
-from services.trainer import watch as watch_module
-from services.trainer.memory import MemoryStore
+from services.trainer.jobs import rules
+from services.trainer.jobs import watch as watch_module
+from services.trainer.jobs.watch import Heartbeat, Update, Watcher
 from services.trainer.model import JobError, JobMessage, JobState, StateChange, TrainingJob
 from services.trainer.recipe.protocol import Level
-from services.trainer.watch import Heartbeat, Update, Watcher
+from services.trainer.storage.memory import MemoryStore
 from tests.unit.trainer.stores import claimed, queued
 
 

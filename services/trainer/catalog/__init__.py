@@ -1,0 +1,1 @@
+"""Data sets: received, checked, listed, measured and previewed."""

@@ -1,0 +1,1 @@
+"""From rows of a data set to tokens and what of them is learnt."""

@@ -1,0 +1,1 @@
+"""The base, the adapter on it, and the files it becomes."""

@@ -1,0 +1,1 @@
+"""What a training would cost and teach, reckoned before its first step."""

@@ -1,0 +1,1 @@
+"""What a training has taught, told after its last step."""

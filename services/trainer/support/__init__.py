@@ -1,0 +1,1 @@
+"""What the rooms of the trainer share: processes, threads, outages, places on disk."""

@@ -1,0 +1,1 @@
+"""Adapters on their way in and out: published, imported, exported."""

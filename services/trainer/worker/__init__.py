@@ -1,0 +1,1 @@
+"""The trainer's worker: ``python -m services.trainer.worker``."""
