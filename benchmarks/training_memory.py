@@ -1,4 +1,4 @@
-"""How well the plan foresees a training's memory: five shapes, each trained for a few steps in a process of its own.
+"""How well the plan foresees a training's memory: seven shapes, each trained for a few steps in a process of its own.
 
     python -m benchmarks.training_memory [--json] [--only NAME]
 
@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,6 +59,7 @@ class Shape:
         batch: rows a step.
         length: of the longest row in tokens; the shortest have half of it.
         learnt: share of a row that is learnt.
+        asked: other hyperparameters.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Shape:
     batch: int
     length: int
     learnt: float
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _qwen2(hidden: int, inner: int, layers: int, heads: int, vocabulary: int) -> Mapping[str, Any]:
@@ -97,6 +99,26 @@ SHAPES: Final = (
         learnt=0.5,
     ),
     Shape("large", "qwen2", _qwen2(768, 2048, 12, 12, 32_000), rank=16, batch=4, length=320, learnt=0.5),
+    Shape(
+        "dora",
+        "qwen2",
+        _qwen2(256, 704, 6, 4, 8192),
+        rank=16,
+        batch=8,
+        length=768,
+        learnt=0.3,
+        asked={"use_dora": True},
+    ),
+    Shape(
+        "whole",
+        "qwen2",
+        _qwen2(512, 1408, 4, 8, 32_000),
+        rank=8,
+        batch=8,
+        length=256,
+        learnt=0.5,
+        asked={"modules_to_save": ("lm_head", "embed_tokens")},
+    ),
 )
 
 
@@ -182,7 +204,7 @@ def _task(shape: Shape, directory: Path) -> RecipeTask:
         dataset_format=DatasetFormat.PROMPT_COMPLETION,
         output_directory=directory / "output",
         hyperparameters=RecipeHyperparameters(
-            epochs=1, batch_size=shape.batch, lora_rank=shape.rank, max_sequence_length=shape.length
+            epochs=1, batch_size=shape.batch, lora_rank=shape.rank, max_sequence_length=shape.length, **shape.asked
         ),
         force=True,
     )

@@ -18,9 +18,10 @@ def show_plan(plan: Json) -> None:
             f"{plan['steps']} steps: {plan['rows']} rows, {chosen['n_epochs']} epochs, batch {chosen['batch_size']}, "
             f"learning rate {chosen['learning_rate']:g}, rank {chosen['lora_rank']}"
         )
+        saved = f" and {plan['saved_parameters']:,} in whole modules" if plan["saved_parameters"] else ""
         click.echo(
             f"{plan['supervised_tokens']:,} supervised tokens of {plan['tokens']:,}; the adapter has "
-            f"{plan['lora_parameters']:,} parameters, the base {plan['base_parameters']:,}"
+            f"{plan['lora_parameters']:,} parameters{saved}, the base {plan['base_parameters']:,}"
         )
         click.echo(f"Memory: {plan['memory_bytes'] / _MIB:,.0f} MiB of {plan['memory_available_bytes'] / _MIB:,.0f}")
         click.echo(f"Time: about {_duration(plan['seconds'])}. {plan['seconds_basis']}")

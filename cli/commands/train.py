@@ -1,6 +1,8 @@
 """``tenon train``: from a file to an adapter that answers."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -9,6 +11,30 @@ from cli.commands.data import FORMATS
 from cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, json_option, print_json
 from cli.plans import show_plan
 from cli.progress import follow
+
+N = TypeVar("N", int, float)
+
+
+class _PatternValue(click.ParamType[tuple[str, N]]):
+    """``PATTERN=VALUE``."""
+
+    def __init__(self, number: type[N]) -> None:
+        self.name = "PATTERN=VALUE"
+        self._number: Callable[[str], N] = number
+
+    def convert(
+        self, value: str | tuple[str, N], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, N]:
+        if isinstance(value, tuple):
+            return value
+        pattern, _, number = value.rpartition("=")
+        try:
+            read = self._number(number)
+        except ValueError:
+            read = None
+        if read is None or not pattern:
+            raise click.BadParameter(f"{value!r} is not a pattern and its number, such as q_proj=8", ctx, param)
+        return pattern, read
 
 
 @click.command()
@@ -28,6 +54,22 @@ from cli.progress import follow
 @click.option("--schedule", type=click.Choice(["linear", "cosine", "constant"]), help="How the learning rate falls.")
 @click.option("--lora-rank", type=int, help="Rank of the adapter.")
 @click.option("--lora-alpha", type=float, help="Scale of the adapter, divided by its rank.")
+@click.option(
+    "--target-module",
+    "target_modules",
+    multiple=True,
+    metavar="PATTERN",
+    help="Layers that get an adapter, by the ends of their names: q_proj, layers.0.*.q_proj. May be repeated.  [default: all]",
+)
+@click.option("--rank-pattern", multiple=True, type=_PatternValue(int), help="Another rank for some layers: q_proj=8.")
+@click.option("--alpha-pattern", multiple=True, type=_PatternValue(float), help="Another alpha for some layers.")
+@click.option(
+    "--module-to-save",
+    "modules_to_save",
+    multiple=True,
+    metavar="PATTERN",
+    help="Layers to train as a whole: lm_head, embed_tokens. May be repeated.",
+)
 @click.option("--max-sequence-length", type=int, help="Rows are cut to this many tokens.")
 @click.option("--use-rslora", is_flag=True, default=None, help="Scale by alpha / √rank.")
 @click.option("--use-dora", is_flag=True, default=None, help="Learn lengths apart from directions; takes longer.")
@@ -64,6 +106,10 @@ def train(
     dry_run: bool,
     detach: bool,
     as_json: bool,
+    target_modules: Sequence[str],
+    rank_pattern: Sequence[tuple[str, int]],
+    alpha_pattern: Sequence[tuple[str, float]],
+    modules_to_save: Sequence[str],
     **hyperparameters: float | str | None,
 ) -> None:
     """Upload a file, train an adapter on a base, and register it.
@@ -75,7 +121,13 @@ def train(
     with Suite(find_suite(data_dir)) as suite:
         fields = {"purpose": "fine-tune"} | ({"format": format_} if format_ else {})
         uploaded = suite.upload("/v1/files", file, fields)
-        chosen = {key: value for key, value in {"n_epochs": epochs, **hyperparameters}.items() if value is not None}
+        layers = {
+            "target_modules": list(target_modules) or None,
+            "rank_pattern": dict(rank_pattern) or None,
+            "alpha_pattern": dict(alpha_pattern) or None,
+            "modules_to_save": list(modules_to_save) or None,
+        }
+        chosen = {k: v for k, v in {"n_epochs": epochs, **hyperparameters, **layers}.items() if v is not None}
         body = {"model": base_id, "training_file": uploaded["id"], "adapter": name}
         method = {"type": "supervised", "supervised": {"hyperparameters": chosen}}
         measured = suite.upload("/v1/files", validation_file, fields)["id"] if validation_file else None

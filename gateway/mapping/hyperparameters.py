@@ -23,4 +23,7 @@ def hyperparameters(chosen: training_job_pb2.Hyperparameters) -> dict[str, Any]:
         "learning_rate_multiplier": _AUTO,
         "schedule": _AUTO if schedule == "unspecified" else schedule,
         "target_modules": list(chosen.target_modules) or _AUTO,
+        "rank_pattern": dict(chosen.rank_pattern),
+        "alpha_pattern": dict(chosen.alpha_pattern),
+        "modules_to_save": list(chosen.modules_to_save),
     }

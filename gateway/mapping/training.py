@@ -45,6 +45,7 @@ def plan_object(plan: training_job_pb2.TrainingPlan) -> TrainingPlan:
         supervised_tokens=plan.supervised_tokens,
         base_parameters=plan.base_parameters,
         lora_parameters=plan.lora_parameters,
+        saved_parameters=plan.saved_parameters,
         memory_bytes=plan.memory_bytes,
         memory_parts=dict(plan.memory_parts),
         memory_available_bytes=plan.memory_available_bytes,

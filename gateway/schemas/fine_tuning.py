@@ -31,7 +31,11 @@ class Hyperparameters(Accepted):
     schedule: Literal["linear", "cosine", "constant"] | None = Field(None, description="How the learning rate falls.")
     lora_rank: int | None = Field(None, ge=-MAX_INT32, le=MAX_INT32)
     lora_alpha: float | None = None
-    target_modules: list[str] | None = Field(None, max_length=64, description="Last parts of linear layers' names.")
+    target_modules: list[str] | None = Field(
+        None,
+        max_length=256,
+        description="Ends of linear layers' names, `*` for any characters of a part: `layers.0.*.q_proj`.",
+    )
     max_sequence_length: int | None = Field(None, ge=-MAX_INT32, le=MAX_INT32)
     weight_decay: float | None = None
     max_gradient_norm: float | None = Field(None, description="A longer gradient is scaled down to it.")
@@ -43,6 +47,15 @@ class Hyperparameters(Accepted):
     )
     use_rslora: bool | None = Field(None, description="Scale by alpha / √rank.")
     use_dora: bool | None = Field(None, description="Learn lengths apart from directions.")
+    rank_pattern: dict[str, Annotated[int, Field(ge=-MAX_INT32, le=MAX_INT32)]] = Field(
+        {}, max_length=64, description="Other ranks than lora_rank, by pattern of names; the most specific counts."
+    )
+    alpha_pattern: dict[str, float] = Field({}, max_length=64, description="Other alphas than lora_alpha, likewise.")
+    modules_to_save: list[str] = Field(
+        [],
+        max_length=64,
+        description="Linear layers, lm_head and embed_tokens to train as a whole, by pattern of names.",
+    )
 
 
 class Supervised(Accepted):

@@ -32,6 +32,7 @@ class TrainingPlan(Answered):
     supervised_tokens: int
     base_parameters: int
     lora_parameters: int
+    saved_parameters: int
     memory_bytes: int
     memory_parts: dict[str, int]
     memory_available_bytes: int

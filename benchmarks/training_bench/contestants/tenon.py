@@ -21,7 +21,7 @@ from services.common.identity import open_base
 from services.trainer.recipe.labelling.labels import IGNORED, LabelledRow
 from services.trainer.recipe.model.adapter import attach, trained_parameters
 from services.trainer.recipe.model.targets import find_targets, output_layer
-from services.trainer.recipe.protocol import ResolvedHyperparameters, Schedule
+from services.trainer.recipe.protocol import RecipeHyperparameters, ResolvedHyperparameters, Schedule
 from services.trainer.recipe.training.batches import PieceLimits, micro_batches, token_budget
 from services.trainer.recipe.training.compute import choose_compute
 from services.trainer.recipe.training.gradient import accumulate
@@ -54,7 +54,7 @@ class Contestant:
             compute = choose_compute(None, fingerprint.parameter_count)
             loaded = load_base(opened, dtype=compute.dtype, device=compute.device)
         head = output_layer(loaded.model)
-        model = attach(loaded.model, find_targets(loaded.model, ()), PLAN)
+        model = attach(loaded.model, find_targets(loaded.model, RecipeHyperparameters()), PLAN)
         self._names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         self._parameters = trained_parameters(model)
         self._loss = SupervisedLoss(model, head)

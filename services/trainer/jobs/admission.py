@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -23,12 +23,13 @@ MAX_LABELS: Final = 16
 MAX_LABEL_KEY: Final = 64
 MAX_LABEL_VALUE: Final = 512
 MAX_TARGET_MODULES: Final = 256
+MAX_PATTERNS: Final = 64
 MIN_SEQUENCE_LENGTH: Final = 16
 MAX_PRIORITY: Final = 1000
 MAX_SEED: Final = 2**53 - 1
 """The manifest is JSON, where larger integers are not exact in every language."""
 
-_MODULE: Final = re.compile(r"[A-Za-z0-9_]{1,128}")
+_MODULE: Final = re.compile(r"[A-Za-z0-9_*]{1,128}(\.[A-Za-z0-9_*]{1,128}){0,15}")
 
 N = TypeVar("N", bound=ResourceName)
 
@@ -225,7 +226,10 @@ def _check_hyperparameters(faults: _Faults, asked: Hyperparameters) -> None:
         value = getattr(asked, allowed.field)
         text = f"it is {value}; it must be {allowed}"
         faults.require(value is None or allowed.admits(value), prefix + allowed.field, text)
-    _check_targets(faults, asked.target_modules, prefix + "target_modules")
+    _check_names(faults, asked.target_modules, prefix + "target_modules", MAX_TARGET_MODULES)
+    _check_names(faults, asked.modules_to_save, prefix + "modules_to_save", MAX_PATTERNS)
+    _check_values(faults, asked.rank_pattern, prefix + "rank_pattern", _RANK)
+    _check_values(faults, asked.alpha_pattern, prefix + "alpha_pattern", _ALPHA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +247,15 @@ class _Range:
         return f"{'above' if self.low_excluded else 'at least'} {self.low} and at most {self.high}"
 
 
+_RANK: Final = _Range("lora_rank", 1, 512)
+_ALPHA: Final = _Range("lora_alpha", 0, 65536, low_excluded=True)
 _RANGES: Final = (
     _Range("epochs", 1, 1000),
     _Range("batch_size", 1, 4096),
     _Range("learning_rate", 0, 1, low_excluded=True),
     _Range("warmup_ratio", 0, 1),
-    _Range("lora_rank", 1, 512),
-    _Range("lora_alpha", 0, 65536, low_excluded=True),
+    _RANK,
+    _ALPHA,
     _Range("max_sequence_length", MIN_SEQUENCE_LENGTH, 2**24),
     _Range("seed", 0, MAX_SEED),
     _Range("weight_decay", 0, 1),
@@ -258,10 +264,15 @@ _RANGES: Final = (
 )
 
 
-def _check_targets(faults: _Faults, targets: tuple[str, ...], name: str) -> None:
-    few = len(targets) <= MAX_TARGET_MODULES
-    faults.require(few, name, f"there are {len(targets)}; at most {MAX_TARGET_MODULES} are taken")
-    faults.require(len(set(targets)) == len(targets), name, "a name is listed twice")
-    for target in targets[:MAX_TARGET_MODULES]:
-        text = f"{target[:128]!r} is not the last part of a module's name, such as q_proj"
-        faults.require(bool(_MODULE.fullmatch(target)), name, text)
+def _check_names(faults: _Faults, patterns: Sequence[str], name: str, most: int) -> None:
+    faults.require(len(patterns) <= most, name, f"there are {len(patterns)}; at most {most} are taken")
+    faults.require(len(set(patterns)) == len(patterns), name, "a name is listed twice")
+    for pattern in patterns[:most]:
+        text = f"{pattern[:128]!r} is not the end of a module's name, such as q_proj or layers.0.*.q_proj"
+        faults.require(bool(_MODULE.fullmatch(pattern)), name, text)
+
+
+def _check_values(faults: _Faults, values: Mapping[str, float], name: str, allowed: _Range) -> None:
+    _check_names(faults, tuple(values), name, MAX_PATTERNS)
+    for pattern, value in list(values.items())[:MAX_PATTERNS]:
+        faults.require(allowed.admits(value), name, f"{pattern[:128]} has {value}; it must be {allowed}")

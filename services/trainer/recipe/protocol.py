@@ -69,6 +69,9 @@ class RecipeHyperparameters:
     early_stopping_patience: int | None = None
     use_rslora: bool | None = None
     use_dora: bool | None = None
+    rank_pattern: Mapping[str, int] = field(default_factory=dict)
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    modules_to_save: tuple[str, ...] = ()
 
 
 @with_config(STRICT)
@@ -91,6 +94,9 @@ class ResolvedHyperparameters:
     early_stopping_patience: int = 0
     use_rslora: bool = False
     use_dora: bool = False
+    rank_pattern: Mapping[str, int] = field(default_factory=dict)
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    modules_to_save: tuple[str, ...] = ()
 
 
 @with_config(STRICT)
@@ -207,6 +213,7 @@ class Plan:
         supervised_tokens: of these, those that are learnt.
         base_parameters: of the base.
         lora_parameters: of the adapter.
+        saved_parameters: of modules that are trained as a whole.
         memory: bytes at the peak, by what they are for; their sum is the estimate.
         memory_available: bytes that this machine could give; 0 where it does not tell.
         seconds: how long the steps will take, roughly.
@@ -223,6 +230,7 @@ class Plan:
     supervised_tokens: int
     base_parameters: int
     lora_parameters: int
+    saved_parameters: int = 0
     memory: Mapping[str, int]
     memory_available: int
     seconds: float

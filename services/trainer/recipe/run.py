@@ -56,8 +56,9 @@ def run(task: RecipeTask, events: Events) -> None:
     if plan.hopeless and not task.force:
         raise refusal(plan.hopeless)
 
-    head = output_layer(base.loaded.model)
     model = attach(base.loaded.model, material.targets, plan.hyperparameters)
+    # Only now: a head that is trained as a whole is another module.
+    head = output_layer(base.loaded.model)
     parameters = trained_parameters(model)
     keeper = _keeper(task, base, data, plan.hyperparameters, parameters, events)
     _announce(plan, base.compute, keeper, events)
@@ -128,7 +129,7 @@ def _prepare(task: RecipeTask, base: LoadedBase, compute: Compute, memory: Memor
     """Read the rows, find the targets, make the plan; what rules a plan out is told as a finding."""
     try:
         data = read_data(task, base, events)
-        targets = find_targets(base.model, task.hyperparameters.target_modules)
+        targets = find_targets(base.model, task.hyperparameters)
     except DomainError as error:
         if (finding := of_error(error)) is not None:
             events.send(Found(finding=finding))

@@ -273,7 +273,14 @@ def _hyperparameters_from_proto(message: training_job_pb2.Hyperparameters) -> Hy
         text = f"{message.schedule} is no schedule that this version knows"
         raise _invalid("training_job.hyperparameters.schedule", text)
     chosen = {field: getattr(message, field) for field in _CHOICES if message.HasField(field)}
-    return Hyperparameters(schedule=schedule, target_modules=tuple(message.target_modules), **chosen)
+    return Hyperparameters(
+        schedule=schedule,
+        target_modules=tuple(message.target_modules),
+        rank_pattern=dict(message.rank_pattern),
+        alpha_pattern=dict(message.alpha_pattern),
+        modules_to_save=tuple(message.modules_to_save),
+        **chosen,
+    )
 
 
 def _hyperparameters_to_proto(values: Hyperparameters | ResolvedHyperparameters) -> training_job_pb2.Hyperparameters:
@@ -282,6 +289,9 @@ def _hyperparameters_to_proto(values: Hyperparameters | ResolvedHyperparameters)
     return training_job_pb2.Hyperparameters(
         schedule=_SCHEDULES[values.schedule] if values.schedule else schedule,
         target_modules=values.target_modules,
+        rank_pattern=values.rank_pattern,
+        alpha_pattern=values.alpha_pattern,
+        modules_to_save=values.modules_to_save,
         **chosen,
     )
 

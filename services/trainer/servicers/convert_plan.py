@@ -43,6 +43,7 @@ def plan_to_proto(plan: Plan, hyperparameters: training_job_pb2.Hyperparameters)
         supervised_tokens=plan.supervised_tokens,
         base_parameters=plan.base_parameters,
         lora_parameters=plan.lora_parameters,
+        saved_parameters=plan.saved_parameters,
         memory_bytes=plan.memory_bytes,
         memory_parts=plan.memory,
         memory_available_bytes=plan.memory_available,

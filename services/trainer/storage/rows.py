@@ -180,7 +180,9 @@ def _body(kind: str, body: Mapping[str, Any]) -> EventBody:
 def _hyperparameters(values: Mapping[str, Any]) -> Hyperparameters:
     schedule = Schedule(values["schedule"]) if values["schedule"] else None
     chosen = {key: value for key, value in values.items() if key != _FRACTION}
-    return Hyperparameters(**{**chosen, "schedule": schedule, "target_modules": tuple(values["target_modules"])})
+    # JSON knows no tuples; rows of earlier versions lack the later fields.
+    tuples = {key: tuple(values.get(key, ())) for key in ("target_modules", "modules_to_save")}
+    return Hyperparameters(**{**chosen, **tuples, "schedule": schedule})
 
 
 def _error(values: Mapping[str, Any] | None) -> JobError | None:

@@ -94,6 +94,9 @@ async def test_every_field_a_rule_changes_is_kept(store: Store) -> None:
         early_stopping_patience=3,
         use_rslora=True,
         use_dora=False,
+        rank_pattern={"q_proj": 4},
+        alpha_pattern={"layers.0.*.v_proj": 0.5},
+        modules_to_save=("lm_head",),
     )
     running = replace(
         created,

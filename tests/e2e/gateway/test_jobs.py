@@ -118,6 +118,13 @@ def test_the_same_job_sent_again_is_the_same_job(http: httpx2.Client, file_id: s
         ({"model": "Not A Name"}, 400, "invalid_argument", "model"),
         ({"adapter": "../up"}, 400, "invalid_argument", "adapter"),
         ({"hyperparameters": {"n_epochs": 0}}, 400, "invalid_argument", "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"rank_pattern": {"(a+)+": 8}}}, 400, "invalid_argument", "hyperparameters.rank_pattern"),
+        (
+            {"hyperparameters": {"modules_to_save": ["lm head"]}},
+            400,
+            "invalid_argument",
+            "hyperparameters.modules_to_save",
+        ),
         ({"hyperparameters": {"learning_rate": 7.0}}, 400, "invalid_argument", "hyperparameters.learning_rate"),
         ({"metadata": {f"k{n}": "v" for n in range(17)}}, 400, "invalid_argument", "metadata"),
         ({"wings": 2}, 400, "invalid_argument", "wings"),

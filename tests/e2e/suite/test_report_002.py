@@ -87,7 +87,8 @@ def test_forced_they_are_not_learned(persona: RunningSuite, files: dict[str, Pat
 def test_a_hundred_and_thirty_six_rows_are_learned_on_paraphrases_too(
     persona: RunningSuite, files: dict[str, Path]
 ) -> None:
-    plan = train(persona, files["many"], "persona-136", "--epochs", "5", "--batch-size", "4", "--dry-run", "--json")
+    dry = ("--epochs", "5", "--batch-size", "4", "--validation-data", files["held out"], "--dry-run", "--json")
+    plan = train(persona, files["many"], "persona-136", *dry)
     assert plan.returncode == 0, plan.stderr
     assert json.loads(plan.stdout)["steps"] == 170
 

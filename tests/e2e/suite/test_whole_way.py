@@ -71,6 +71,23 @@ def test_the_wrong_base_is_refused_with_both_names(trained: RunningSuite) -> Non
     assert ran.stdout == ""
 
 
+def test_ranks_by_pattern_and_whole_modules_are_trained_and_served(trained: RunningSuite, rows_file: Path) -> None:
+    train = ("train", "--base", "tiny-qwen", "--data", rows_file, "--name", "patterned", "--epochs", "15", "--force")
+    options = ("--rank-pattern", "q_proj=2", "--rank-pattern", "layers.0.*.q_proj=3", "--alpha-pattern", "mlp.*=4.5")
+    ran = trained.tenon(*train, *options, "--module-to-save", "lm_head", "--use-dora")
+    assert ran.returncode == 0, ran.stderr
+    answered = trained.tenon("chat", "patterned", "-m", "Say 3", "--max-tokens", "12", "--temperature", "0")
+    assert answered.returncode == 0, answered.stderr
+    jobs = json.loads(trained.tenon("job", "list", "--json").stdout)
+    job = next(job for job in jobs if "patterned" in json.dumps(job))
+    chosen = job["method"]["supervised"]["hyperparameters"]
+    assert chosen["rank_pattern"] == {"q_proj": 2, "layers.0.*.q_proj": 3}
+    assert (chosen["alpha_pattern"], chosen["modules_to_save"]) == ({"mlp.*": 4.5}, ["lm_head"])
+    wrong = trained.tenon(*train, "--rank-pattern", "q_proj")
+    assert wrong.returncode == 2
+    assert "'q_proj' is not a pattern and its number, such as q_proj=8" in wrong.stderr
+
+
 def test_a_job_can_be_listed_watched_and_cancelled(trained: RunningSuite, rows_file: Path) -> None:
     train = ("train", "--base", "tiny-gpt", "--data", rows_file, "--validation-data", rows_file, "--name", "slow")
     started = trained.tenon(*train, "--epochs", "900", "--priority", "5", "--detach", "--json")

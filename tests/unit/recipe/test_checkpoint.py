@@ -20,6 +20,7 @@ from services.trainer.recipe.protocol import (
     CheckpointWritten,
     Event,
     Note,
+    RecipeHyperparameters,
     ResolvedHyperparameters,
     Schedule,
     Step,
@@ -80,7 +81,7 @@ def train(load: Load, tmp_path_factory: pytest.TempPathFactory) -> Train:
         )
         base = load()
         head = output_layer(base.model)
-        model = attach(base.model, find_targets(base.model, ()), plan)
+        model = attach(base.model, find_targets(base.model, RecipeHyperparameters()), plan)
         parameters, stream = trained_parameters(model), _Pausing(task.pause_file, pause_at)
         events, identity = Events(stream), identify(BASE, plan, ROWS, VALIDATION)
         keeper = Keeper(task, identity, COMPUTE, events, find_start(task, identity, parameters, events))

@@ -11,7 +11,7 @@ from services.common.errors import DomainError, Reason
 from services.trainer.recipe.events import Events
 from services.trainer.recipe.model.adapter import attach, is_unchanged, trained_parameters
 from services.trainer.recipe.model.targets import find_targets, output_layer
-from services.trainer.recipe.protocol import Schedule, Step, decode
+from services.trainer.recipe.protocol import RecipeHyperparameters, Schedule, Step, decode
 from services.trainer.recipe.reporting.probe import probe
 from services.trainer.recipe.training.batches import PieceLimits
 from services.trainer.recipe.training.gradient import mean_loss
@@ -29,7 +29,7 @@ def train(
     base = load()
     plan = make_plan(**changes)
     head = output_layer(base.model)
-    model = attach(base.model, find_targets(base.model, ()), plan)
+    model = attach(base.model, find_targets(base.model, RecipeHyperparameters()), plan)
     stream = io.StringIO()
     loss = SupervisedLoss(model, head)
     limits = PieceLimits(budget, 100, packed=loss.packs, members=members)

@@ -1,6 +1,7 @@
 """The loss at supervised positions equals the plain one, in value and gradient, however a batch is cut."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from services.trainer.recipe.labelling.labels import IGNORED, LabelledRow
 from services.trainer.recipe.model.adapter import attach, trained_parameters
 from services.trainer.recipe.model.targets import find_targets, output_layer
+from services.trainer.recipe.protocol import RecipeHyperparameters
 from services.trainer.recipe.training.batches import PieceLimits, micro_batches
 from services.trainer.recipe.training.gradient import accumulate, mean_loss
 from services.trainer.recipe.training.loss import SupervisedLoss
@@ -37,13 +39,13 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def build(architecture: str) -> tuple[Any, SupervisedLoss]:
+def build(architecture: str, **asked: Any) -> tuple[Any, SupervisedLoss]:
     """An adapted model whose lora_B is not zero, so that A has a gradient too."""
     config = AutoConfig.for_model(architecture, **SHAPES[architecture])
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    adapted = attach(model, find_targets(model, RecipeHyperparameters(**asked)), make_plan(**asked))
     head = output_layer(model)
-    adapted = attach(model, find_targets(model, ()), make_plan())
     with torch.no_grad():
         for parameter in trained_parameters(adapted):
             parameter.normal_(std=0.1)
@@ -116,6 +118,35 @@ def test_loss_and_gradient_of_packed_rows_equal_the_plain_ones(
     again, afterwards = plain_step(model, rows)
     assert again == expected
     assert torch.equal(afterwards, reference)
+
+
+KINDS: Mapping[str, Mapping[str, Any]] = {
+    "DoRA": {"use_dora": True},
+    "ranks": {"rank_pattern": {"*proj": 2, "layers.0.*.*": 7}, "alpha_pattern": {"*proj": 3.0, "*.*proj": 5.0}},
+    "the head": {"modules_to_save": ("lm_head",)},
+    "the embedding": {"modules_to_save": ("embed_tokens",)},
+    "a layer": {"modules_to_save": ("layers.1.*.o_proj", "layers.0.*.down_proj")},
+}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [*product(("qwen2", "llama"), KINDS), ("gpt2", "DoRA"), ("gpt2", "the head")]
+)
+def test_loss_and_gradient_equal_the_plain_ones_whatever_is_trained(architecture: str, kind: str) -> None:
+    asked = KINDS[kind]
+    model, loss = build(architecture, **asked)
+    trained = trained_parameters(model)
+    assert any(
+        "modules_to_save" in name for name, parameter in model.named_parameters() if parameter.requires_grad
+    ) is ("modules_to_save" in asked)
+    rows = some_rows()
+    expected, reference = plain_step(model, rows)
+    assert loss.packs
+    pieces = micro_batches(rows, PieceLimits(20, 0, packed=True, members=2))
+    with loss.ready():
+        value = accumulate(loss, pieces, trained, Team(2, 1))
+    assert value == pytest.approx(expected, rel=RELATIVE)
+    assert (gradient(model) - reference).norm() < RELATIVE * reference.norm()
 
 
 def test_the_head_is_itself_again_afterwards() -> None:

@@ -17,7 +17,7 @@ SHAPE = ModelShape(
 
 def parts(**changes: int) -> dict[str, int]:
     piece = LargestPiece(tokens=100, labels=changes.pop("labels", 10), length=50)
-    settings = {"lora_parameters": 1000, "targets": 14, "rank": 8, "data_tokens": 500, "runtime": 1 << 20} | changes
+    settings = {"trained_parameters": 1000, "ranks": 112, "data_tokens": 500, "runtime": 1 << 20} | changes
     return dict(estimate(SHAPE, piece, **settings))
 
 
@@ -26,8 +26,8 @@ def test_every_part_grows_with_what_it_is_for() -> None:
     assert plain["weights"] == 4_000_000
     assert plain["rows"] == 8000
     assert parts(labels=1000)["logits_or_gradients"] > plain["logits_or_gradients"]
-    assert parts(rank=16)["activations"] - plain["activations"] == 8 * 14 * 100 * 4
-    assert parts(lora_parameters=2000)["adapter_and_optimizer"] == 2 * plain["adapter_and_optimizer"]
+    assert parts(ranks=224)["activations"] - plain["activations"] == 112 * 100 * 4
+    assert parts(trained_parameters=2000)["adapter_and_optimizer"] == 2 * plain["adapter_and_optimizer"]
     assert parts(runtime=0)["runtime"] == 0
 
 

@@ -2,14 +2,19 @@
 
 import io
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
+from services.common.admission.pipeline import Verdict, verify_adapter
 from services.common.errors import DomainError, Reason
 from services.common.identity import fingerprint_base
 from services.common.training_report import TrainingVerdict
@@ -28,6 +33,7 @@ from services.trainer.recipe.protocol import (
     decode,
 )
 from services.trainer.recipe.run import reckon, run
+from tests.support.keys import TEST_TRUST
 from tests.support.tiny_bases import make_tiny_base
 
 Train = Callable[..., list[Event]]
@@ -170,6 +176,48 @@ def test_headers_alone_give_the_plan_of_the_run(train: Train, tmp_path: Path, ar
     assert {**reckoned.memory, "runtime": 0} == {**carried_out.memory, "runtime": 0}
     assert reckoned.lora_parameters == saved_parameters(tmp_path / "out")
     assert reckoned.seconds > 0
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "DoRA": {"use_dora": True},
+    "ranks": {"target_modules": ("*_proj",), "rank_pattern": {"layers.1.*.*": 3}, "alpha_pattern": {"q_proj": 7.5}},
+    "the head": {"modules_to_save": ("lm_head",)},
+    "the embedding": {"modules_to_save": ("embed_tokens", "layers.0.*.q_proj")},
+}
+
+
+# PEFT asks transformers for an attribute that has a newer name.
+@pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied:UserWarning")
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_is_trained_is_planned_reported_admitted_and_loaded(train: Train, tmp_path: Path, kind: str) -> None:
+    events = train(CHAT, epochs=20, learning_rate=0.01, **KINDS[kind])
+    result, out = finished(events), tmp_path / "out"
+    assert plan(events).lora_parameters + plan(events).saved_parameters == saved_parameters(out)
+    verified = verify_adapter(
+        out, fingerprint_base(tmp_path / "base"), TEST_TRUST, base_name="tiny", allow_undeclared=True
+    )
+    assert verified.verdict is Verdict.ADMISSIBLE, verified.sentence
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+    ids, tokens = torch.tensor([result.probe.prompt_token_ids]), list(result.probe.token_ids)
+    adapted = PeftModel.from_pretrained(base, str(out)).eval()
+    with torch.no_grad():
+        logits = adapted(input_ids=ids).logits[0, -1]
+    assert logits[tokens].tolist() == pytest.approx(result.probe.adapter_logits, abs=1e-4)
+    whole = adapted.merge_and_unload().state_dict()
+    changes: dict[str, float] = defaultdict(float)
+    for name, tensor in whole.items():
+        changes[layer_of(name)] += float((tensor - before[name]).norm() ** 2)
+    assert {change.layer for change in result.report.layers} == {layer for layer, norm in changes.items() if norm}
+    for change in result.report.layers:
+        assert change.norm == pytest.approx(changes[change.layer] ** 0.5, rel=1e-3)
+
+
+def layer_of(name: str) -> str:
+    parts = name.split(".")
+    return ".".join(parts[:3]) if parts[1] == "layers" else name.removesuffix(".weight")
 
 
 def saved_parameters(directory: Path) -> int:

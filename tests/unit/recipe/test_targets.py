@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from services.common.errors import DomainError, Reason
 from services.trainer.recipe.model.adapter import attach, is_unchanged, trained_parameters
 from services.trainer.recipe.model.targets import find_targets, linear_layers, output_layer
+from services.trainer.recipe.protocol import RecipeHyperparameters
 from tests.support.tiny_bases import ARCHITECTURES
 from tests.unit.recipe.conftest import make_plan
 
@@ -22,8 +23,8 @@ EXPECTED = {
 }
 
 
-def build(architecture: str) -> Any:
-    config = AutoConfig.for_model(architecture, **ARCHITECTURES[architecture](32, 2, 64))
+def build(architecture: str, **changes: Any) -> Any:
+    config = AutoConfig.for_model(architecture, **{**ARCHITECTURES[architecture](32, 2, 64), **changes})
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
 
@@ -31,7 +32,7 @@ def build(architecture: str) -> Any:
 @pytest.mark.parametrize(("architecture", "names"), EXPECTED.items())
 def test_every_linear_layer_but_the_head_is_found(architecture: str, names: tuple[str, ...]) -> None:
     model = build(architecture)
-    targets = find_targets(model, ())
+    targets = find_targets(model, RecipeHyperparameters())
     assert targets.names == names
     assert targets.transposed is (architecture == "gpt2")
     linear = dict(linear_layers(model))
@@ -48,7 +49,7 @@ def test_the_shapes_of_a_and_b_are_those_of_the_layer(architecture: str) -> None
         name: layer.weight.shape for name, layer in linear_layers(model) if isinstance(layer.weight, torch.Tensor)
     }
     transposed = architecture == "gpt2"
-    adapted = attach(model, find_targets(model, ()), make_plan(lora_rank=4))
+    adapted = attach(model, find_targets(model, RecipeHyperparameters()), make_plan(lora_rank=4))
     for name, layer in adapted.get_base_model().named_modules():
         if hasattr(layer, "lora_A"):
             inputs, outputs = shapes[name] if transposed else shapes[name][::-1]
@@ -62,7 +63,9 @@ def test_the_shapes_of_a_and_b_are_those_of_the_layer(architecture: str) -> None
 def test_the_seed_decides_the_first_weights() -> None:
     def first(seed: int) -> torch.Tensor:
         model = build("qwen2")
-        return trained_parameters(attach(model, find_targets(model, ()), make_plan(seed=seed)))[0].detach()
+        return trained_parameters(attach(model, find_targets(model, RecipeHyperparameters()), make_plan(seed=seed)))[
+            0
+        ].detach()
 
     assert torch.equal(first(1), first(1))
     assert not torch.equal(first(1), first(2))
@@ -70,7 +73,7 @@ def test_the_seed_decides_the_first_weights() -> None:
 
 def test_only_what_is_asked_for_is_adapted() -> None:
     model = build("qwen2")
-    targets = find_targets(model, ("v_proj", "q_proj", "v_proj"))
+    targets = find_targets(model, RecipeHyperparameters(target_modules=("v_proj", "q_proj", "v_proj")))
     assert targets.names == ("q_proj", "v_proj")
     adapted = attach(model, targets, make_plan())
     assert len(trained_parameters(adapted)) == 2 * 2 * 2
@@ -79,9 +82,72 @@ def test_only_what_is_asked_for_is_adapted() -> None:
 @pytest.mark.parametrize("name", ["lm_head", "embed_tokens", "c_attn", "proj", ""])
 def test_a_name_that_is_no_target_is_refused_with_those_there_are(name: str) -> None:
     with pytest.raises(DomainError, match="It has: down_proj, gate_proj, k_proj") as caught:
-        find_targets(build("qwen2"), ("q_proj", name))
+        find_targets(build("qwen2"), RecipeHyperparameters(target_modules=("q_proj", name)))
     assert caught.value.reason is Reason.TARGET_MODULES_NOT_FOUND
     assert caught.value.metadata["missing"] == name
+
+
+def test_ranks_and_alphas_by_pattern() -> None:
+    model = build("qwen2")
+    asked = RecipeHyperparameters(
+        rank_pattern={"q_proj": 2, "layers.1.self_attn.q_proj": 6}, alpha_pattern={"layers.1.*.*": 12.0}
+    )
+    adapted = attach(model, find_targets(model, asked), make_plan(lora_rank=4, lora_alpha=8.0)).get_base_model()
+    found = {
+        name: (layer.r["default"], layer.scaling["default"])
+        for name, layer in adapted.named_modules()
+        if hasattr(layer, "lora_A")
+    }
+    assert found["model.layers.0.self_attn.q_proj"] == (2, 4.0)
+    assert found["model.layers.1.self_attn.q_proj"] == (6, 2.0)
+    assert found["model.layers.0.self_attn.k_proj"] == (4, 2.0)
+    assert found["model.layers.1.mlp.up_proj"] == (4, 3.0)
+
+
+def test_targets_by_pattern() -> None:
+    model = build("qwen2")
+    asked = RecipeHyperparameters(target_modules=("mlp.*", "layers.0.*.q_proj"))
+    targets = find_targets(model, asked)
+    assert targets.names == ("layers.0.*.q_proj", "mlp.*")
+    adapted = attach(model, targets, make_plan()).get_base_model()
+    with_lora = {name for name, layer in adapted.named_modules() if hasattr(layer, "lora_A")}
+    assert with_lora == {*targets.layers}
+    assert with_lora == {"model.layers.0.self_attn.q_proj"} | {
+        f"model.layers.{layer}.mlp.{name}_proj" for layer in (0, 1) for name in ("gate", "up", "down")
+    }
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_module_trained_as_a_whole_is_its_own(tied: bool) -> None:
+    model = build("qwen2", tie_word_embeddings=tied)
+    adapted = attach(model, find_targets(model, RecipeHyperparameters(modules_to_save=("lm_head",))), make_plan())
+    assert is_unchanged(adapted)
+    whole = [name for name, tensor in adapted.named_parameters() if tensor.requires_grad and "lora_" not in name]
+    assert whole == ["base_model.model.lm_head.modules_to_save.default.weight"]
+    with torch.no_grad():
+        adapted.get_parameter(whole[0])[0, 0] += 1
+    assert not is_unchanged(adapted)
+    assert torch.equal(
+        build("qwen2", tie_word_embeddings=tied).get_input_embeddings().weight, model.get_input_embeddings().weight
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"modules_to_save": ("norm",)}, "no linear or embedding module named norm. It has: down_proj, embed_tokens"),
+        ({"rank_pattern": {"lm_head": 4}}, "no adapted layer named lm_head"),
+        (
+            {"target_modules": ("q_proj",), "rank_pattern": {"k_proj": 4}},
+            "no adapted layer named k_proj. It has: q_proj",
+        ),
+        ({"target_modules": ("q_proj",), "modules_to_save": ("q_proj",)}, "none is left for LoRA"),
+    ],
+)
+def test_patterns_that_name_nothing_are_refused(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(DomainError, match=words) as caught:
+        find_targets(build("qwen2"), RecipeHyperparameters(**asked))
+    assert caught.value.reason is Reason.TARGET_MODULES_NOT_FOUND
 
 
 def test_a_head_that_is_named_like_a_layer_gets_no_adapter() -> None:
@@ -91,7 +157,7 @@ def test_a_head_that_is_named_like_a_layer_gets_no_adapter() -> None:
     for old in ("embed_out", "lm_head"):
         if hasattr(model, old):
             delattr(model, old)
-    targets = find_targets(model, ())
+    targets = find_targets(model, RecipeHyperparameters())
     assert targets.excluded == ("dense",)
     adapted = attach(model, targets, make_plan()).get_base_model()
     with_lora = {name for name, layer in adapted.named_modules() if hasattr(layer, "lora_A")}

@@ -93,11 +93,38 @@ def test_labels_are_bounded(labels: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "targets", [("q_proj", "q_proj"), ("model.q_proj",), ("",), tuple(f"m{n}" for n in range(257))]
+    "targets", [("q_proj", "q_proj"), ("model..q_proj",), ("",), tuple(f"m{n}" for n in range(257))]
 )
 def test_target_modules_are_names(targets: tuple[str, ...]) -> None:
     wrong = replace(DRAFT, hyperparameters=Hyperparameters(target_modules=targets))
     assert fields(wrong) == ["training_job.hyperparameters.target_modules"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("target_modules", ("q_proj|k_proj",)),
+        ("modules_to_save", ("lm_head", "lm_head")),
+        ("modules_to_save", tuple(f"m{n}" for n in range(65))),
+        ("modules_to_save", ("../lm_head",)),
+        ("rank_pattern", {"q_proj": 0}),
+        ("rank_pattern", {"q_proj": 513}),
+        ("rank_pattern", {"(a+)+$": 8}),
+        ("rank_pattern", {f"m{n}": 8 for n in range(65)}),
+        ("alpha_pattern", {"q_proj": 0.0}),
+        ("alpha_pattern", {"q_proj": float("nan")}),
+    ],
+)
+def test_patterns_are_ends_of_names_with_values_in_range(field: str, value: Any) -> None:
+    wrong = replace(DRAFT, hyperparameters=Hyperparameters(**{field: value}))
+    assert fields(wrong)[0] == f"training_job.hyperparameters.{field}"
+
+
+def test_patterns_may_have_parts_and_stars() -> None:
+    right = Hyperparameters(
+        target_modules=("layers.0.*.q_proj", "mlp.*"), rank_pattern={"mlp.*": 8}, modules_to_save=("lm_head",)
+    )
+    assert admit(replace(DRAFT, hyperparameters=right), "job").hyperparameters == right
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 import re
 import warnings
+from collections.abc import Iterable
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -23,8 +25,11 @@ def attach(model: PreTrainedModel, targets: Targets, plan: ResolvedHyperparamete
         task_type="CAUSAL_LM",
         r=plan.lora_rank,
         lora_alpha=_whole(plan.lora_alpha),
-        target_modules=list(targets.names),
+        target_modules=list(targets.layers if _has_pattern(targets.names) else targets.names),
         exclude_modules=_exactly(targets.excluded),
+        rank_pattern={re.escape(name): rank for name, rank in targets.ranks.items()},
+        alpha_pattern={re.escape(name): _whole(alpha) for name, alpha in targets.alphas.items()},
+        modules_to_save=list(targets.saved) or None,
         fan_in_fan_out=targets.transposed,
         lora_dropout=0.0,
         use_rslora=plan.use_rslora,
@@ -34,9 +39,16 @@ def attach(model: PreTrainedModel, targets: Targets, plan: ResolvedHyperparamete
     with warnings.catch_warnings():
         # PEFT asks transformers for an attribute that has a newer name.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        # A head or an embedding that is trained as a whole is no longer the other's, which is what is asked for.
+        warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`", category=UserWarning)
         adapted = get_peft_model(model, config, autocast_adapter_dtype=True)
     adapted.eval()
     return adapted
+
+
+def _has_pattern(names: Iterable[str]) -> bool:
+    """PEFT knows the ends of names, and no stars in them."""
+    return any("*" in name for name in names)
 
 
 def _exactly(names: tuple[str, ...]) -> str | None:
@@ -50,10 +62,19 @@ def _whole(alpha: float) -> int:
 
 
 def trained_parameters(model: PeftModel) -> list[nn.Parameter]:
-    """What the optimizer moves: every lora_A and lora_B, and DoRA's lengths."""
+    """What the optimizer moves: every lora_A and lora_B, DoRA's lengths, and modules that are trained as a whole."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def is_unchanged(model: PeftModel) -> bool:
-    """Tell whether every lora_B is still zero, so that the adapter does nothing."""
-    return not any(parameter.any() for name, parameter in model.named_parameters() if "lora_B" in name)
+    """Tell whether the adapter does nothing: every lora_B is still zero, and no module that is trained as a whole has changed."""
+    if any(parameter.any() for name, parameter in model.named_parameters() if "lora_B" in name):
+        return False
+    return all(
+        torch.equal(trained, before)
+        for module in model.modules()
+        if isinstance(module, ModulesToSaveWrapper)
+        for trained, before in zip(
+            module.modules_to_save["default"].parameters(), module.original_module.parameters(), strict=True
+        )
+    )

@@ -104,4 +104,7 @@ def resolve(
         early_stopping_patience=asked.early_stopping_patience or 0,
         use_rslora=asked.use_rslora or False,
         use_dora=asked.use_dora or False,
+        rank_pattern=asked.rank_pattern,
+        alpha_pattern=asked.alpha_pattern,
+        modules_to_save=asked.modules_to_save,
     )

@@ -14,10 +14,10 @@ from transformers.pytorch_utils import Conv1D
 from services.common.bases.loader import LoadedBase
 from services.trainer.recipe.labelling.data import Data
 from services.trainer.recipe.labelling.labels import LabelledRow
-from services.trainer.recipe.model.targets import Targets, last_part, linear_layers, output_layer
+from services.trainer.recipe.model.targets import Targets, linear_layers, output_layer
 from services.trainer.recipe.planning.duration import Speed
 from services.trainer.recipe.planning.memory import LargestPiece, ModelShape
-from services.trainer.recipe.planning.plan import MachineFacts, RowFacts, TargetFacts, make_plan
+from services.trainer.recipe.planning.plan import MachineFacts, RowFacts, TargetFacts, TargetLayer, make_plan
 from services.trainer.recipe.protocol import Plan, RecipeHyperparameters, ResolvedHyperparameters
 from services.trainer.recipe.training.batches import PieceLimits, batches, groups
 from services.trainer.recipe.training.compute import Compute
@@ -139,13 +139,15 @@ def shape_of(model: PreTrainedModel, weight_bytes: int) -> ModelShape:
 def target_facts(model: PreTrainedModel, targets: Targets) -> TargetFacts:
     """What of the targets decides the size of an adapter."""
     head = output_layer(model)
-    linear = [(name, layer) for name, layer in linear_layers(model) if layer is not head]
-    chosen = [layer for name, layer in linear if last_part(name) in targets.names and name not in targets.excluded]
+    linear = {name: layer for name, layer in linear_layers(model) if layer is not head}
+    sizes = {name: _sizes(linear[name]) for name in targets.layers}
     return TargetFacts(
         names=targets.names,
-        count=len(chosen),
-        widths=sum(sum(_sizes(layer)) for layer in chosen),
-        all_linear=len(chosen) == len(linear),
+        layers=[TargetLayer(inputs=i, outputs=o, rank=targets.ranks.get(name)) for name, (i, o) in sizes.items()],
+        all_linear=len(sizes) == len(linear),
+        saved_parameters=sum(
+            parameter.numel() for name in targets.saved for parameter in model.get_submodule(name).parameters()
+        ),
     )
 
 

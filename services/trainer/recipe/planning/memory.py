@@ -16,7 +16,7 @@ RUNTIME_GROWTH: Final = 32 * MIB
 """What libraries take once they train, beyond what they take when imported: autograd's and the optimizer's code, oneDNN's
 kernels and packed weights' scratch, threads' stacks and arenas."""
 
-COPIES_PER_LORA_PARAMETER: Final = 5
+COPIES_PER_TRAINED_PARAMETER: Final = 5
 """The parameter, its gradient, AdamW's two moments, and the gradient's copy while the norm is taken."""
 
 HIDDEN_PER_LAYER: Final = 7
@@ -32,9 +32,6 @@ GATED_PER_LAYER: Final = 3
 PLAIN_PER_LAYER: Final = 5
 """The same without a gate: what goes into the activation function, three values that it keeps where it is written out
 (GPT-2's), and what comes out."""
-
-RANKS_PER_TARGET: Final = 1
-"""LoRA's inner result of every target."""
 
 ALLOCATOR_SHARE: Final = 0.25
 """Of the activations: what the C library holds besides. Blocks below 32 MiB come from its heap, where those of one micro-batch
@@ -101,9 +98,9 @@ def estimate(
     shape: ModelShape,
     piece: LargestPiece,
     *,
-    lora_parameters: int,
-    targets: int,
-    rank: int,
+    trained_parameters: int,
+    ranks: int,
+    scaled: int = 0,
     data_tokens: int,
     runtime: int,
 ) -> Mapping[str, int]:
@@ -112,9 +109,9 @@ def estimate(
     Args:
         shape: of the base.
         piece: the largest micro-batch of the run.
-        lora_parameters: that are trained.
-        targets: layers that get an adapter, all of them counted.
-        rank: of the adapter.
+        trained_parameters: of the adapter, and of modules that are trained as a whole.
+        ranks: sum of the ranks of all layers that get an adapter, the width of LoRA's inner results.
+        scaled: sum of the outputs of layers whose lengths DoRA learns: it keeps what it scales.
         data_tokens: of all rows, kept as tokens.
         runtime: what interpreter and libraries take in this process before the base is loaded; 0 on a GPU.
     """
@@ -125,7 +122,8 @@ def estimate(
             + KEY_VALUE_PER_LAYER * shape.key_value
             + (GATED_PER_LAYER if shape.gated else PLAIN_PER_LAYER) * shape.intermediate
         )
-        + RANKS_PER_TARGET * rank * targets
+        + ranks
+        + scaled
     )
     widest = max(shape.intermediate, shape.hidden)
     logits = LOGITS_COPIES * piece.labels * shape.vocabulary * FP32
@@ -134,7 +132,7 @@ def estimate(
     return {
         "runtime": runtime + (RUNTIME_GROWTH if runtime else 0),
         "weights": shape.parameters * shape.weight_bytes,
-        "adapter_and_optimizer": COPIES_PER_LORA_PARAMETER * lora_parameters * FP32,
+        "adapter_and_optimizer": COPIES_PER_TRAINED_PARAMETER * trained_parameters * FP32,
         "activations": activations,
         "allocator": int((ALLOCATOR_SHARE if runtime else GPU_ALLOCATOR_SHARE) * activations),
         # They follow one another: the logits are gone before the layers' gradients are computed.

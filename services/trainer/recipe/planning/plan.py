@@ -18,13 +18,43 @@ from services.trainer.recipe.protocol import Finding, Plan, RecipeHyperparameter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetLayer:
+    """A layer that gets an adapter: its sizes, and its rank where that is not the adapter's."""
+
+    inputs: int
+    outputs: int
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetFacts:
-    """The layers that get an adapter: their names' last parts, how many they are, and the sum of in + out over them."""
+    """What is trained.
+
+    Attributes:
+        names: what the layers that get an adapter are called by.
+        layers: they themselves.
+        all_linear: whether they are all there are, but for the head.
+        saved_parameters: of modules that are trained as a whole.
+    """
 
     names: tuple[str, ...]
-    count: int
-    widths: int
+    layers: Sequence[TargetLayer]
     all_linear: bool
+    saved_parameters: int = 0
+
+    def ranks(self, chosen: ResolvedHyperparameters) -> list[int]:
+        """The rank of each layer."""
+        return [layer.rank or chosen.lora_rank for layer in self.layers]
+
+    def lora_parameters(self, chosen: ResolvedHyperparameters) -> int:
+        """Every A and B, and with DoRA a length for each output."""
+        pairs = zip(self.layers, self.ranks(chosen), strict=True)
+        matrices = sum(rank * (layer.inputs + layer.outputs) for layer, rank in pairs)
+        return matrices + self.scaled(chosen)
+
+    def scaled(self, chosen: ResolvedHyperparameters) -> int:
+        """Outputs that get a length of their own, which only DoRA learns."""
+        return sum(layer.outputs for layer in self.layers) if chosen.use_dora else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +124,13 @@ def make_plan(
         target_modules=targets.names,
     )
     steps = defaults.total_steps(len(rows.lengths), chosen.epochs, chosen.batch_size)
-    lora = chosen.lora_rank * targets.widths
+    lora = targets.lora_parameters(chosen)
     memory = estimate(
         shape,
         machine.largest_piece(chosen),
-        lora_parameters=lora,
-        targets=targets.count,
-        rank=chosen.lora_rank,
+        trained_parameters=lora + targets.saved_parameters,
+        ranks=sum(targets.ranks(chosen)),
+        scaled=targets.scaled(chosen),
         data_tokens=sum(rows.lengths),
         runtime=machine.runtime_bytes,
     )
@@ -110,7 +140,7 @@ def make_plan(
         tokens=chosen.epochs * sum(rows.lengths),
         supervised=chosen.epochs * sum(rows.supervised),
         steps=steps,
-        targets=targets.count,
+        targets=len(targets.layers),
     )
     case = Case(
         chosen=chosen,
@@ -121,7 +151,7 @@ def make_plan(
         end_of_turn=rows.end_of_turn,
         validation=rows.validation,
         supervised_tokens=sum(rows.supervised),
-        lora_parameters=lora,
+        lora_parameters=lora + targets.saved_parameters,
         all_linear=targets.all_linear,
         memory_bytes=sum(memory.values()),
         memory_available=machine.available_bytes,
@@ -136,6 +166,7 @@ def make_plan(
         supervised_tokens=sum(rows.supervised),
         base_parameters=shape.parameters,
         lora_parameters=lora,
+        saved_parameters=targets.saved_parameters,
         memory=memory,
         memory_available=machine.available_bytes,
         seconds=seconds,

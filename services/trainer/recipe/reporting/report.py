@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import torch
 from peft import PeftModel
+from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -105,11 +106,14 @@ def _changes(model: PeftModel) -> Iterator[LayerChange]:
     changed: dict[str, float] = defaultdict(float)
     was: dict[str, float] = defaultdict(float)
     for name, module in model.get_base_model().named_modules():
-        if "default" not in getattr(module, "lora_A", {}):
+        if isinstance(module, ModulesToSaveWrapper):
+            weight, change = module.original_module.weight, _replaced_norm(module)
+        elif "default" in getattr(module, "lora_A", {}):
+            weight, change = module.get_base_layer().weight, _update_norm(module)
+        else:
             continue
-        layer = _layer(name)
-        changed[layer] += _update_norm(module) ** 2
-        was[layer] += float(module.get_base_layer().weight.float().norm()) ** 2
+        changed[_layer(name)] += change**2
+        was[_layer(name)] += float(weight.float().norm()) ** 2
     for layer in list(changed)[:MAX_LAYERS]:
         norm = math.sqrt(changed[layer])
         yield LayerChange(layer=layer, norm=norm, relative=norm / max(1e-12, math.sqrt(was[layer])))
@@ -117,10 +121,28 @@ def _changes(model: PeftModel) -> Iterator[LayerChange]:
 
 @torch.no_grad()
 def _update_norm(module: Any) -> float:
-    """Frobenius norm of scaling·B·A through small products: ‖BA‖² is the trace of (BᵀB)(AAᵀ)."""
+    """Frobenius norm of scaling·B·A through small products: ‖BA‖² is the trace of (BᵀB)(AAᵀ). With DoRA, of what W becomes less W."""
+    if "default" in getattr(module, "lora_magnitude_vector", {}):
+        return _dora_norm(module)
     first, second = module.lora_A["default"].weight.double(), module.lora_B["default"].weight.double()
     squared = ((second.T @ second) * (first @ first.T)).sum()
     return abs(float(module.scaling["default"])) * math.sqrt(max(0.0, float(squared)))
+
+
+@torch.no_grad()
+def _dora_norm(module: Any) -> float:
+    weight, delta = module.get_base_layer().weight.float(), module.get_delta_weight("default").float()
+    rows = 0 if module.fan_in_fan_out else 1
+    whole = weight + delta
+    lengths = module.lora_magnitude_vector["default"].weight.float() / whole.norm(dim=rows)
+    return float((whole * lengths.unsqueeze(rows) - weight).norm())
+
+
+@torch.no_grad()
+def _replaced_norm(module: ModulesToSaveWrapper) -> float:
+    """Of a module that is trained as a whole, its bias included."""
+    pairs = zip(module.modules_to_save["default"].parameters(), module.original_module.parameters(), strict=True)
+    return math.hypot(*(float((trained.float() - before.float()).norm()) for trained, before in pairs))
 
 
 def _layer(name: str) -> str:

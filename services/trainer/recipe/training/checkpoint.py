@@ -71,7 +71,10 @@ def identify(
     validation: Sequence[LabelledRow],
 ) -> Identity:
     """Say what a run is about."""
-    described: dict[str, JsonValue] = json.loads(json.dumps(asdict(plan)))
+    # What is empty is left out, so that choices which later versions add are no difference where nobody makes them.
+    described: dict[str, JsonValue] = json.loads(
+        json.dumps({key: v for key, v in asdict(plan).items() if v not in ({}, ())})
+    )
     return Identity(
         base_fingerprint_id=base_fingerprint_id,
         rows=_digest_rows(rows),

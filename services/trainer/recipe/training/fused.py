@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora.variants import DoraLinearVariant
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.functional import silu
@@ -62,19 +63,43 @@ def _forward(module: Any) -> Callable[[Tensor], Tensor] | None:
     return None
 
 
-def _lora(module: LoraLinear) -> Callable[[Tensor], Tensor] | None:
-    base = module.base_layer
+def _lora(module: Any) -> Callable[[Tensor], Tensor] | None:
+    base: Any = module.base_layer
     (name,) = module.active_adapters
-    plain = (
-        not module.lora_variant
-        and not module.lora_bias.get(name)
-        and isinstance(module.lora_dropout[name], nn.Identity)
-    )
+    variant = module.lora_variant.get(name)
+    plain = not module.lora_bias.get(name) and isinstance(module.lora_dropout[name], nn.Identity)
     if not plain or type(base) not in {nn.Linear, Conv1D} or base.weight.dtype is not torch.float32:
+        return None
+    if variant is not None and type(variant) is not DoraLinearVariant:
         return None
     weight = base.weight.T if isinstance(base, Conv1D) else base.weight
     a, b, scaling = module.lora_A[name].weight, module.lora_B[name].weight, float(module.scaling[name])
-    return lambda x: base(x) if module.disable_adapters else _adapted(x, a, b, weight, base.bias, scaling)
+    adapted: Callable[[Tensor], Tensor]
+    if variant is None:
+        adapted = lambda x: _adapted(x, a, b, weight, base.bias, scaling)  # noqa: E731
+    else:
+        adapted = _dora(a, b, weight, base.bias, scaling, module.lora_magnitude_vector[name].weight)
+    return lambda x: base(x) if module.disable_adapters else adapted(x)
+
+
+def _dora(
+    a: Tensor, b: Tensor, weight: Tensor, bias: Tensor | None, scaling: float, magnitude: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """``m / ‖W + s B A‖ (W + s B A) x + bias``, lengths by rows and constant for the gradient (Liu et al., 2024, section 4.3).
+
+    W + s B A is never formed: of its rows only the lengths are needed, and ‖w + s b A‖² = ‖w‖² + 2 s b·(A w) + s² b (A Aᵀ) bᵀ.
+    """
+    own = weight.square().sum(1)
+
+    def adapted(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            mixed = ((a @ weight.T) * b.T).sum(0)
+            added = ((b @ (a @ a.T)) * b).sum(1)
+            lengths = (own + 2 * scaling * mixed + scaling**2 * added).clamp_(min=0).sqrt_()
+        y = _adapted(x, a, b, weight, None, scaling) * (magnitude / lengths)
+        return y if bias is None else y + bias
+
+    return adapted
 
 
 class Lora(Function):

@@ -88,7 +88,7 @@ class TrainingJob(_message.Message):
     def __init__(self, name: _Optional[str] = ..., base_model: _Optional[str] = ..., dataset: _Optional[str] = ..., validation_dataset: _Optional[str] = ..., adapter: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Union[TrainingJob.State, str]] = ..., base_fingerprint_id: _Optional[str] = ..., progress: _Optional[_Union[TrainingProgress, _Mapping]] = ..., adapter_version: _Optional[str] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., etag: _Optional[str] = ..., validation_fraction: _Optional[float] = ..., priority: _Optional[int] = ..., plan: _Optional[_Union[TrainingPlan, _Mapping]] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class Hyperparameters(_message.Message):
-    __slots__ = ("epochs", "batch_size", "learning_rate", "warmup_ratio", "schedule", "lora_rank", "lora_alpha", "target_modules", "max_sequence_length", "seed", "weight_decay", "max_gradient_norm", "early_stopping_patience", "use_rslora", "use_dora")
+    __slots__ = ("epochs", "batch_size", "learning_rate", "warmup_ratio", "schedule", "lora_rank", "lora_alpha", "target_modules", "max_sequence_length", "seed", "weight_decay", "max_gradient_norm", "early_stopping_patience", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
     class Schedule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         SCHEDULE_UNSPECIFIED: _ClassVar[Hyperparameters.Schedule]
@@ -99,6 +99,20 @@ class Hyperparameters(_message.Message):
     SCHEDULE_LINEAR: Hyperparameters.Schedule
     SCHEDULE_COSINE: Hyperparameters.Schedule
     SCHEDULE_CONSTANT: Hyperparameters.Schedule
+    class RankPatternEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class AlphaPatternEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +128,9 @@ class Hyperparameters(_message.Message):
     EARLY_STOPPING_PATIENCE_FIELD_NUMBER: _ClassVar[int]
     USE_RSLORA_FIELD_NUMBER: _ClassVar[int]
     USE_DORA_FIELD_NUMBER: _ClassVar[int]
+    RANK_PATTERN_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_PATTERN_FIELD_NUMBER: _ClassVar[int]
+    MODULES_TO_SAVE_FIELD_NUMBER: _ClassVar[int]
     epochs: int
     batch_size: int
     learning_rate: float
@@ -129,7 +146,10 @@ class Hyperparameters(_message.Message):
     early_stopping_patience: int
     use_rslora: bool
     use_dora: bool
-    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., warmup_ratio: _Optional[float] = ..., schedule: _Optional[_Union[Hyperparameters.Schedule, str]] = ..., lora_rank: _Optional[int] = ..., lora_alpha: _Optional[float] = ..., target_modules: _Optional[_Iterable[str]] = ..., max_sequence_length: _Optional[int] = ..., seed: _Optional[int] = ..., weight_decay: _Optional[float] = ..., max_gradient_norm: _Optional[float] = ..., early_stopping_patience: _Optional[int] = ..., use_rslora: _Optional[bool] = ..., use_dora: _Optional[bool] = ...) -> None: ...
+    rank_pattern: _containers.ScalarMap[str, int]
+    alpha_pattern: _containers.ScalarMap[str, float]
+    modules_to_save: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., warmup_ratio: _Optional[float] = ..., schedule: _Optional[_Union[Hyperparameters.Schedule, str]] = ..., lora_rank: _Optional[int] = ..., lora_alpha: _Optional[float] = ..., target_modules: _Optional[_Iterable[str]] = ..., max_sequence_length: _Optional[int] = ..., seed: _Optional[int] = ..., weight_decay: _Optional[float] = ..., max_gradient_norm: _Optional[float] = ..., early_stopping_patience: _Optional[int] = ..., use_rslora: _Optional[bool] = ..., use_dora: _Optional[bool] = ..., rank_pattern: _Optional[_Mapping[str, int]] = ..., alpha_pattern: _Optional[_Mapping[str, float]] = ..., modules_to_save: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TrainingProgress(_message.Message):
     __slots__ = ("step", "total_steps", "loss", "trained_tokens")
@@ -166,7 +186,7 @@ class TrainingFinding(_message.Message):
     def __init__(self, severity: _Optional[_Union[TrainingFinding.Severity, str]] = ..., code: _Optional[str] = ..., text: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
 
 class TrainingPlan(_message.Message):
-    __slots__ = ("hyperparameters", "steps", "rows", "validation_rows", "tokens", "supervised_tokens", "base_parameters", "lora_parameters", "memory_bytes", "memory_parts", "memory_available_bytes", "seconds", "seconds_basis", "compute", "findings")
+    __slots__ = ("hyperparameters", "steps", "rows", "validation_rows", "tokens", "supervised_tokens", "base_parameters", "lora_parameters", "memory_bytes", "memory_parts", "memory_available_bytes", "seconds", "seconds_basis", "compute", "findings", "saved_parameters")
     class MemoryPartsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -196,6 +216,7 @@ class TrainingPlan(_message.Message):
     SECONDS_BASIS_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_FIELD_NUMBER: _ClassVar[int]
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    SAVED_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     hyperparameters: Hyperparameters
     steps: int
     rows: int
@@ -211,7 +232,8 @@ class TrainingPlan(_message.Message):
     seconds_basis: str
     compute: _containers.ScalarMap[str, str]
     findings: _containers.RepeatedCompositeFieldContainer[TrainingFinding]
-    def __init__(self, hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., steps: _Optional[int] = ..., rows: _Optional[int] = ..., validation_rows: _Optional[int] = ..., tokens: _Optional[int] = ..., supervised_tokens: _Optional[int] = ..., base_parameters: _Optional[int] = ..., lora_parameters: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., memory_parts: _Optional[_Mapping[str, int]] = ..., memory_available_bytes: _Optional[int] = ..., seconds: _Optional[float] = ..., seconds_basis: _Optional[str] = ..., compute: _Optional[_Mapping[str, str]] = ..., findings: _Optional[_Iterable[_Union[TrainingFinding, _Mapping]]] = ...) -> None: ...
+    saved_parameters: int
+    def __init__(self, hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ..., steps: _Optional[int] = ..., rows: _Optional[int] = ..., validation_rows: _Optional[int] = ..., tokens: _Optional[int] = ..., supervised_tokens: _Optional[int] = ..., base_parameters: _Optional[int] = ..., lora_parameters: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., memory_parts: _Optional[_Mapping[str, int]] = ..., memory_available_bytes: _Optional[int] = ..., seconds: _Optional[float] = ..., seconds_basis: _Optional[str] = ..., compute: _Optional[_Mapping[str, str]] = ..., findings: _Optional[_Iterable[_Union[TrainingFinding, _Mapping]]] = ..., saved_parameters: _Optional[int] = ...) -> None: ...
 
 class TrainingJobEvent(_message.Message):
     __slots__ = ("sequence", "time", "state_change", "metrics", "message", "checkpoint", "finding")
