@@ -1,7 +1,7 @@
 """``python -m services.trainer.recipe TASK_FILE``: one training run, its events as JSON lines on standard output.
 
-Ends with 0 after Finished or Paused, or Planned where only the plan was asked for, and with 1 after Failed. A signal ends it at once: nothing here needs to be put away, the
-worker owns the directories.
+Ends with 0 after Finished or Paused, or Planned where only the plan was asked for, and with 1 after Failed. A signal ends it
+at once: nothing here needs to be put away, the worker owns the directories.
 """
 
 import sys
@@ -40,11 +40,19 @@ def main(arguments: list[str]) -> int:
         text = "The disk of the worker is full. Make room below its cache directory, then create the job again."
         events.send(Failed(reason=Reason.DATA_DIRECTORY_UNUSABLE, message=text))
         return 1
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
         text = "The machine has too little memory for this base. Lower max_sequence_length, or use a smaller base."
         events.send(Failed(reason=Reason.OUT_OF_MEMORY, message=text))
         return 1
     return 0
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On a processor torch raises a plain RuntimeError, and so do threads that find no room for their stack."""
+    told = ("can't allocate memory", "can't start new thread")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in told)
 
 
 if __name__ == "__main__":

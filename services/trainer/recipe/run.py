@@ -88,7 +88,13 @@ def reckon(task: RecipeTask, events: Events) -> None:
     with open_base(task.base_directory) as opened:
         outline = load_outline(opened)
     compute = choose_compute(task.threads, outline.model.num_parameters())
-    _prepare(task, outline, compute, memory, events)
+    try:
+        _prepare(task, outline, compute, memory, events)
+    except DomainError as error:
+        # Of a run, whoever follows it tells the finding, as for every other failure.
+        if (finding := of_error(error)) is not None:
+            events.send(Found(finding=finding))
+        raise
 
 
 def _keeper(
@@ -126,14 +132,9 @@ class _Prepared:
 
 
 def _prepare(task: RecipeTask, base: LoadedBase, compute: Compute, memory: Memory, events: Events) -> _Prepared:
-    """Read the rows, find the targets, make the plan; what rules a plan out is told as a finding."""
-    try:
-        data = read_data(task, base, events)
-        targets = find_targets(base.model, task.hyperparameters)
-    except DomainError as error:
-        if (finding := of_error(error)) is not None:
-            events.send(Found(finding=finding))
-        raise
+    """Read the rows, find the targets, make the plan."""
+    data = read_data(task, base, events)
+    targets = find_targets(base.model, task.hyperparameters)
     # Whether a base takes packed rows is tried with its weights; on a CPU nearly all do.
     limits = partial(_limits, base, compute, packed=compute.device.type == "cpu")
     plan = plan_of(task.hyperparameters, base, targets, data, compute, limits, memory)

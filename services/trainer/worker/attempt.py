@@ -1,8 +1,8 @@
 """One attempt at a job, told in order: base, rows, checkpoints, training, publication."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from services.common.resource_names import AdapterVersionName
 from services.common.signing import SigningKey, sign
 from services.trainer.jobs.queue import JobQueue
 from services.trainer.model import Claim, Dataset, Progress, TrainingJob
+from services.trainer.recipe.planning.findings import of_error
 from services.trainer.recipe.protocol import CheckpointTask, Level, RecipeTask, checkpoint_file
 from services.trainer.support.background import beside
 from services.trainer.support.executor import Executor
@@ -108,7 +109,7 @@ class Attempts:
             project = claim.job.name.project
             manifest = await self._result_of_earlier_attempt(claim, recorder)
             if manifest is None:
-                async with job_directory(self.cache_dir / "jobs", claim.job) as directory:
+                async with job_directory(self.cache_dir / "jobs", claim.job) as directory, _explained(recorder):
                     manifest = await self._train(claim, directory, recorder, pause)
                     if manifest is None:
                         return None
@@ -251,6 +252,17 @@ async def _through_outages_of_the_store(fetch: Callable[[], None]) -> None:
             raise (_full_disk() if error.reason is Reason.ARTIFACT_STORE_FULL else error) from None
 
     await through_outages(attempt)
+
+
+@asynccontextmanager
+async def _explained(recorder: Recorder) -> AsyncIterator[None]:
+    """Tell the finding that explains a failure, before the job ends with it."""
+    try:
+        yield
+    except DomainError as error:
+        if (finding := of_error(error)) is not None:
+            await recorder.find(finding)
+        raise
 
 
 @contextmanager

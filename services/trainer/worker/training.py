@@ -18,7 +18,6 @@ from services.trainer.recipe.protocol import (
     Failed,
     Finding,
     Finished,
-    Found,
     Level,
     Note,
     Paused,
@@ -92,8 +91,6 @@ class Training:
         match event:
             case Planned():
                 await self._plan(event.plan)
-            case Found():
-                await self.recorder.find(event.finding)
             case Started():
                 await self._start(event)
             case Step():

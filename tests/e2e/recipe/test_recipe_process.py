@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -131,6 +132,30 @@ def test_plain_peft_loads_the_result_and_answers_as_probed(task: RecipeTask, run
     assert plain[tokens].tolist() == pytest.approx(probe.base_logits, abs=1e-4)
     assert adapted[tokens].tolist() == pytest.approx(probe.adapter_logits, abs=1e-4)
     assert (plain - adapted).abs().max() > 1
+
+
+def test_a_run_that_gets_no_more_memory_ends_with_the_reason(task: RecipeTask, tmp_path: Path) -> None:
+    rows = [{"instruction": f"{number}", "output": "peach " * 300} for number in range(64)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    large = replace(PLAN, batch_size=64, epochs=1)
+    mine = replace(
+        task, dataset_path=tmp_path / "rows.json", output_directory=tmp_path / "out", hyperparameters=large, force=True
+    )
+    process = start(mine, tmp_path)
+    assert process.stdout is not None
+    told = []
+    # Libraries and base are there; what its rows take is not.
+    while not isinstance(told[-1] if told else None, Planned):
+        told.append(decode(process.stdout.readline()))
+    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + 16 * 1024 * 1024
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
+    run = complete(process)
+    assert run.status == 1, run.errors
+    failed = run.events[-1]
+    assert isinstance(failed, Failed)
+    assert failed.reason is Reason.OUT_OF_MEMORY
+    assert "Lower max_sequence_length" in failed.message
 
 
 def test_a_run_that_diverges_ends_with_the_reason(task: RecipeTask, tmp_path: Path) -> None:

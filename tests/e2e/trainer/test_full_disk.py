@@ -27,4 +27,5 @@ async def test_a_job_whose_rows_find_no_room_fails_and_says_so(platform: Platfor
     assert (failed.state, error.reason) == (State.STATE_FAILED, Reason.DATA_DIRECTORY_UNUSABLE)
     assert "disk of the worker is full" in error.message
     assert events[-1].state_change.error == failed.error
-    assert [event.sequence for event in events] == [1, 2, 3]
+    assert [event.sequence for event in events] == [1, 2, 3, 4]
+    assert events[2].finding.code == "DISK_FULL"

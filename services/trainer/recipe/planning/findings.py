@@ -202,7 +202,7 @@ def _save_memory(case: Case) -> str:
 
 
 def of_error(error: DomainError) -> Finding | None:
-    """The finding that explains why there can be no plan at all; None for errors that are no fault of the plan."""
+    """The finding that explains why a training cannot be, or could not go on; None for errors that say all there is to say."""
     code = _ERRORS.get(error.reason)
     if error.reason is Reason.INVALID_ARGUMENT and "max_sequence_length" in error.message:
         code = "SEQUENCE_ABOVE_CONTEXT"
@@ -212,4 +212,9 @@ def of_error(error: DomainError) -> Finding | None:
 _ERRORS: Final = {
     Reason.NOTHING_TO_LEARN: "NOTHING_SUPERVISED",
     Reason.TARGET_MODULES_NOT_FOUND: "UNKNOWN_TARGET_MODULES",
+    Reason.BASE_FINGERPRINT_MISMATCH: "BASE_CHANGED",
+    Reason.TRAINING_DIVERGED: "DIVERGED",
+    Reason.ADAPTER_NO_EFFECT: "NO_EFFECT",
+    Reason.OUT_OF_MEMORY: "OUT_OF_MEMORY",
+    Reason.DATA_DIRECTORY_UNUSABLE: "DISK_FULL",
 }
