@@ -143,7 +143,7 @@ def test_a_run_that_gets_no_more_memory_ends_with_the_reason(task: RecipeTask, t
     )
     process = start(mine, tmp_path)
     assert process.stdout is not None
-    told = []
+    told: list[Event] = []
     # Libraries and base are there; what its rows take is not.
     while not isinstance(told[-1] if told else None, Planned):
         told.append(decode(process.stdout.readline()))

@@ -1,6 +1,9 @@
 """Plans over gRPC, and jobs that are refused for theirs: before the queue where that can be told, else before the first step."""
 
+from typing import Any
+
 import pytest
+from safetensors.torch import load_file, save_file
 
 from services.common.errors import DomainError, Reason, from_status
 from services.common.manifest import AdapterManifest
@@ -135,6 +138,44 @@ async def test_what_only_tokens_tell_fails_the_job_with_its_finding(
     assert codes(done.plan)["NO_END_OF_TURN"] == Finding.SEVERITY_HOPELESS
     assert "NO_END_OF_TURN" in [event.finding.code for event in events if event.HasField("finding")]
     assert not [event for event in events if event.HasField("metrics")]
+
+
+Asked = training_job_pb2.Hyperparameters
+
+
+async def test_jobs_that_cannot_be_end_with_their_reason_and_its_finding(
+    platform: Platform, base: str, dataset: dataset_pb2.Dataset
+) -> None:
+    # Finite weights, logits beyond the largest number.
+    directory = make_tiny_base(platform.root / "bases" / "overflowing", seed=7)
+    weights = load_file(directory / "model.safetensors")
+    weights["model.norm.weight"] *= 1e38
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    overflowing = await platform.add_base("overflowing", directory)
+    masked = await platform.upload(jsonl({"instruction": "x" * 600, "output": "y"} for _ in range(12)))
+    cases: dict[str, tuple[dict[str, Any], Reason, str]] = {
+        "nothing supervised": (
+            {"dataset": masked.name, "hyperparameters": Asked(max_sequence_length=64)},
+            Reason.NOTHING_TO_LEARN,
+            "NOTHING_SUPERVISED",
+        ),
+        "not a number": ({"base_model": overflowing.name}, Reason.TRAINING_DIVERGED, "DIVERGED"),
+    }
+    jobs = [
+        await platform.create(**{"base_model": base, "dataset": dataset.name, "force": True, **asked})
+        for asked, _, _ in cases.values()
+    ]
+    async with platform.worker():
+        told = [await platform.events(job.name) for job in jobs]
+    for (name, (_, reason, code)), job, events in zip(cases.items(), jobs, told, strict=True):
+        ended = await platform.get(job.name)
+        error = from_status(ended.error)
+        assert error is not None
+        assert (ended.state, error.reason) == (State.STATE_FAILED, reason), name
+        assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+        *_, finding, end = events
+        assert (finding.finding.code, finding.finding.text) == (code, error.message), name
+        assert end.state_change.state == State.STATE_FAILED
 
 
 async def test_a_gated_latest_stays_where_it_is(platform: Platform, base: str) -> None:
