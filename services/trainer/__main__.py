@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.common.artifacts.connect import connect_store
+from services.common.artifacts.store import ArtifactStore
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
@@ -36,8 +37,8 @@ from services.trainer.support.retry import at_once
 from services.trainer.transfer.adapter_export import AdapterExports
 from services.trainer.transfer.adapter_import import AdapterImports
 from services.trainer.transfer.publish import Publisher
+from tenon.registry.v1 import base_model_pb2_grpc
 from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceStub
-from tenon.registry.v1.base_model_pb2_grpc import BaseModelServiceStub
 from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, training_job_pb2_grpc
 
 UNPACKED_BY_PACKED: Final = 4
@@ -75,27 +76,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
         store = PostgresStore(database)
         queue = JobQueue(store.jobs, store.datasets, settings.job_lease_seconds, settings.job_max_attempts)
-        base_models, adapters = BaseModelServiceStub(registry), AdapterServiceStub(registry)
-        examiner = Examiner(
-            base_models,
-            cache_dir=settings.cache_dir,
-            base_roots=settings.base_roots,
-            directory=settings.upload_dir,
-        )
-        catalog = DatasetCatalog(
-            store=store,
-            artifacts=artifacts,
-            limits=Limits(
-                max_row_bytes=settings.dataset_max_row_bytes,
-                max_unpacked_bytes=UNPACKED_BY_PACKED * settings.dataset_max_bytes,
-            ),
-            max_bytes=settings.dataset_max_bytes,
-            examiner=examiner,
-            upload_dir=settings.upload_dir,
-        )
-        examinations = DatasetExaminations(
-            store=store, artifacts=artifacts, examiner=examiner, directory=settings.upload_dir
-        )
+        base_models, adapters = base_model_pb2_grpc.BaseModelServiceStub(registry), AdapterServiceStub(registry)
         jobs = Jobs(store, base_models)
         imports = AdapterImports(
             base_models=base_models,
@@ -122,11 +103,38 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
             beside(keep_discarding(store.jobs, artifacts, settings.job_lease_seconds)),
         ):
             services = [
-                _dataset_service(DatasetServicer(catalog, examinations)),
+                _dataset_service(_datasets(settings, store, artifacts, base_models)),
                 _job_service(TrainingJobServicer(jobs, watcher, planner)),
                 _transfer_service(AdapterTransferServicer(imports, exports)),
             ]
             yield Trainer(services, {"database": database.check, "artifacts": check_artifacts})
+
+
+def _datasets(
+    settings: TrainerSettings,
+    store: PostgresStore,
+    artifacts: ArtifactStore,
+    base_models: "base_model_pb2_grpc.BaseModelServiceAsyncStub",
+) -> DatasetServicer:
+    examiner = Examiner(
+        base_models, cache_dir=settings.cache_dir, base_roots=settings.base_roots, directory=settings.upload_dir
+    )
+    limits = Limits(
+        max_row_bytes=settings.dataset_max_row_bytes,
+        max_unpacked_bytes=UNPACKED_BY_PACKED * settings.dataset_max_bytes,
+    )
+    catalog = DatasetCatalog(
+        store=store,
+        artifacts=artifacts,
+        limits=limits,
+        max_bytes=settings.dataset_max_bytes,
+        examiner=examiner,
+        upload_dir=settings.upload_dir,
+    )
+    examinations = DatasetExaminations(
+        store=store, artifacts=artifacts, examiner=examiner, directory=settings.upload_dir
+    )
+    return DatasetServicer(catalog, examinations)
 
 
 async def run(settings: TrainerSettings) -> None:

@@ -4,9 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +32,7 @@ from services.trainer.support.executor import without_secrets
 from services.trainer.support.launcher import dying_with_this_process
 from services.trainer.support.places import without_place
 from services.trainer.support.threads import in_daemon_thread
+from services.trainer.support.turns import Turns, scratch_directory
 from tenon.registry.v1 import base_model_pb2, base_model_pb2_grpc
 
 PROGRAM: Final = (sys.executable, "-P", "-m", "services.trainer.recipe.labelling.examine")
@@ -45,7 +44,6 @@ RUN_SECONDS: Final = 150.0
 
 MOST_LENGTH: Final = 2**24
 _TOLD: Final = 2000
-_RETRY_SECONDS: Final = 5.0
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -113,8 +111,7 @@ class Examiner:
         self._directory = directory
         self._program = program
         self._run_seconds = run_seconds
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        self._waiting = 0
+        self._turns = Turns(at_once=AT_ONCE, most_waiting=MOST_WAITING, work="data sets to be measured")
 
     async def measure_for(self, base_model: BaseModelName, max_sequence_length: int | None) -> Measure:
         """Ask the registry for a base.
@@ -150,7 +147,7 @@ class Examiner:
         return answer
 
     async def _examine(self, rows: Rows, measure: Measure, window: Window | None) -> Answer:
-        async with self._turn():
+        async with self._turns.turn():
             fetch = partial(fetch_base, measure.sources, cache_dir=self._cache_dir, roots=self._base_roots)
             task = ExamineTask(
                 base_model=str(measure.base_model),
@@ -170,29 +167,11 @@ class Examiner:
                 raise DomainError(answer.reason, answer.message, answer.metadata)
         return answer
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        if self._waiting >= MOST_WAITING:
-            text = f"{MOST_WAITING} data sets wait to be measured already. Try again in a moment."
-            raise DomainError(Reason.QUEUE_FULL, text, retry_after=_RETRY_SECONDS)
-        self._waiting += 1
-        try:
-            await self._turns.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._turns.release()
-
     async def _run(self, task: ExamineTask) -> bytes:
-        folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="tenon-examine-", dir=self._directory)
-        try:
-            file = Path(folder.name) / "task.json"
+        async with scratch_directory("tenon-examine-", self._directory) as folder:
+            file = folder / "task.json"
             await asyncio.to_thread(file.write_bytes, encode_examine_task(task))
             return await self._complete([*self._program, str(file)])
-        finally:
-            await asyncio.to_thread(folder.cleanup)
 
     async def _complete(self, argv: list[str]) -> bytes:
         process = await asyncio.create_subprocess_exec(

@@ -1,7 +1,6 @@
 """Plans before the start: reckoned by the recipe itself, in a process of its own, from headers and rows."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,12 +16,15 @@ from services.trainer.recipe.protocol import Event, Failed, Finding, Found, Plan
 from services.trainer.storage.store import DatasetStore
 from services.trainer.support.executor import Executor
 from services.trainer.support.threads import in_daemon_thread
+from services.trainer.support.turns import Turns, scratch_directory
 from tenon.registry.v1 import base_model_pb2, base_model_pb2_grpc
 
 AT_ONCE: Final = 1
 """Processes that reckon at the same time; each takes about half a gigabyte, whatever the base."""
 
 MOST_WAITING: Final = 8
+PLAN_SECONDS: Final = 300.0
+"""A base that has to be fetched first may take most of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Planner:
         base_roots: below which ``file://`` sources may lie.
         threads: CPU threads that a training here would use; None for the recipe's own choice.
         scratch: where rows lie meanwhile; None for the system's temporary directory.
+        seconds: how long reckoning may take, once it is a plan's turn.
     """
 
     datasets: DatasetStore
@@ -56,32 +59,30 @@ class Planner:
     base_roots: tuple[Path, ...]
     threads: int | None = None
     scratch: Path | None = None
-    _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
-    _waiting: set[object] = field(default_factory=set)
+    seconds: float = PLAN_SECONDS
+    _turns: Turns = field(
+        default_factory=lambda: Turns(at_once=AT_ONCE, most_waiting=MOST_WAITING, work="plans to be reckoned")
+    )
 
     async def plan(self, draft: JobDraft) -> Reckoned:
         """Reckon what a job would be.
 
         Raises:
-            DomainError: INVALID_ARGUMENT; BASE_MODEL_NOT_FOUND; DATASET_NOT_FOUND; QUEUE_FULL where too many wait; why the
+            DomainError: INVALID_ARGUMENT; BASE_MODEL_NOT_FOUND; DATASET_NOT_FOUND; QUEUE_FULL where too many wait; DEADLINE_EXCEEDED; why the
                 base or the rows cannot be read; TRAINING_CRASHED.
         """
         named = draft if draft.adapter else replace(draft, adapter=f"{draft.parent}/adapters/plan")
         admitted = admit(named, new_id="plan")
-        if len(self._waiting) >= MOST_WAITING:
-            text = f"{MOST_WAITING} plans are being reckoned already. Try again in a few seconds."
-            raise DomainError(Reason.QUEUE_FULL, text, retry_after=5.0)
-        ticket = object()
-        self._waiting.add(ticket)
-        try:
-            async with self._turn:
-                return await self._reckon(admitted)
-        finally:
-            self._waiting.discard(ticket)
+        async with self._turns.turn():
+            try:
+                async with asyncio.timeout(self.seconds):
+                    return await self._reckon(admitted)
+            except TimeoutError:
+                text = f"Reckoning took more than {self.seconds:g} seconds. Give fewer rows, or create the job without a plan."
+                raise DomainError(Reason.DEADLINE_EXCEEDED, text) from None
 
     async def _reckon(self, job: AdmittedJob) -> Reckoned:
-        with tempfile.TemporaryDirectory(prefix="plan-", dir=self.scratch) as name:
-            directory = Path(name)
+        async with scratch_directory("plan-", self.scratch) as directory:
             task = await self._task(job, directory)
             async with self.executor.run(task, directory) as events:
                 return await _follow(events)

@@ -123,6 +123,12 @@ def make_plan(
         max_sequence_length=max_sequence_length,
         target_modules=targets.names,
     )
+    return _plan_of(chosen, shape, targets, rows, machine)
+
+
+def _plan_of(
+    chosen: ResolvedHyperparameters, shape: ModelShape, targets: TargetFacts, rows: RowFacts, machine: MachineFacts
+) -> Plan:
     steps = defaults.total_steps(len(rows.lengths), chosen.epochs, chosen.batch_size)
     lora = targets.lora_parameters(chosen)
     memory = estimate(
@@ -142,21 +148,6 @@ def make_plan(
         steps=steps,
         targets=len(targets.layers),
     )
-    case = Case(
-        chosen=chosen,
-        steps=steps,
-        rows=len(rows.lengths),
-        skipped=rows.skipped,
-        truncated=rows.truncated,
-        end_of_turn=rows.end_of_turn,
-        validation=rows.validation,
-        supervised_tokens=sum(rows.supervised),
-        lora_parameters=lora + targets.saved_parameters,
-        all_linear=targets.all_linear,
-        memory_bytes=sum(memory.values()),
-        memory_available=machine.available_bytes,
-        memory_fixed=sum(memory[part] for part in ("runtime", "weights", "adapter_and_optimizer", "rows")),
-    )
     return Plan(
         hyperparameters=chosen,
         steps=steps,
@@ -172,7 +163,32 @@ def make_plan(
         seconds=seconds,
         seconds_basis=basis,
         compute=machine.compute,
-        findings=most_serious_first(find(case)),
+        findings=most_serious_first(find(_case(chosen, steps, targets, rows, memory, machine.available_bytes))),
+    )
+
+
+def _case(
+    chosen: ResolvedHyperparameters,
+    steps: int,
+    targets: TargetFacts,
+    rows: RowFacts,
+    memory: Mapping[str, int],
+    available: int,
+) -> Case:
+    return Case(
+        chosen=chosen,
+        steps=steps,
+        rows=len(rows.lengths),
+        skipped=rows.skipped,
+        truncated=rows.truncated,
+        end_of_turn=rows.end_of_turn,
+        validation=rows.validation,
+        supervised_tokens=sum(rows.supervised),
+        lora_parameters=targets.lora_parameters(chosen) + targets.saved_parameters,
+        all_linear=targets.all_linear,
+        memory_bytes=sum(memory.values()),
+        memory_available=available,
+        memory_fixed=sum(memory[part] for part in ("runtime", "weights", "adapter_and_optimizer", "rows")),
     )
 
 

@@ -105,24 +105,11 @@ def fit(
             pieces = material.cut(rows)
             _set_rate(optimizer, rate)
             value, norm = take_step(loss, pieces, parameters, optimizer, step, team, plan.max_gradient_norm)
-            elapsed = time.perf_counter() - began
+            speed = sum(piece.tokens for piece in pieces) / (time.perf_counter() - began)
             done.add(step, len(rows), sum(len(piece.targets) for piece in pieces), value)
             if validation and _is_measured(step, steps):
                 done.measure(mean_loss(loss, validation, team))
-            events.send(
-                Step(
-                    step=step,
-                    total_steps=steps,
-                    loss=value,
-                    learning_rate=rate,
-                    gradient_norm=norm,
-                    tokens_per_second=sum(piece.tokens for piece in pieces) / elapsed,
-                    epoch=done.rows / len(material.rows),
-                    trained_tokens=done.trained_tokens,
-                    validation_loss=done.validation_loss,
-                    memory_bytes=peak_resident_bytes(),
-                )
-            )
+            events.send(_told(done, steps, len(material.rows), rate=rate, norm=norm, speed=speed))
             if 0 < plan.early_stopping_patience <= done.measured_in_vain:
                 events.info(_stopped(step, steps, done))
                 break
@@ -165,6 +152,22 @@ def take_step(
     optimizer.step()
     optimizer.zero_grad()
     return value, norm
+
+
+def _told(done: Position, steps: int, rows: int, *, rate: float, norm: float, speed: float) -> Step:
+    """The last step's figures."""
+    return Step(
+        step=done.step,
+        total_steps=steps,
+        loss=done.losses[-1],
+        learning_rate=rate,
+        gradient_norm=norm,
+        tokens_per_second=speed,
+        epoch=done.rows / rows,
+        trained_tokens=done.trained_tokens,
+        validation_loss=done.validation_loss,
+        memory_bytes=peak_resident_bytes(),
+    )
 
 
 def _steps(
