@@ -166,8 +166,10 @@ def _print_faults(file: Path, faults: list[Json]) -> None:
 
 
 def _print_summary(summary: Json) -> None:
+    # A suite before this one does not count them.
+    synthetic = f" ({count} synthetic)" if (count := summary.get("synthetic_row_count")) else ""
     click.echo(
-        f"{summary['format']}: {summary['row_count']} good rows, {summary['faulty_row_count']} with faults, "
+        f"{summary['format']}: {summary['row_count']} good rows{synthetic}, {summary['faulty_row_count']} with faults, "
         f"{summary['duplicate_row_count']} duplicates, {summary['answer_count']} answers"
     )
     if summary.get("tokens"):

@@ -84,5 +84,6 @@ def statistics_object(counts: dataset_pb2.DatasetStatistics) -> Statistics:
         duplicate_row_count=counts.duplicate_row_count,
         answer_count=counts.answer_count,
         answer_characters=counts.answer_characters,
+        synthetic_row_count=counts.synthetic_row_count,
         tokens=tokens_object(counts.tokens) if counts.HasField("tokens") else None,
     )

@@ -18,6 +18,7 @@ class Statistics(Answered):
     duplicate_row_count: int
     answer_count: int
     answer_characters: int
+    synthetic_row_count: int = Field(description="Rows that were made from others, as their key synthetic_of says.")
     tokens: Tokens | None = Field(None, description="What a base makes of the rows, where one is named.")
 
 

@@ -4,18 +4,9 @@
 passed it. Neither imports torch, and neither holds more of a file than one row.
 """
 
+from services.common.rows.model import Conversation, DatasetFormat, Fault, Limits, Message, Role, TextPair
 from services.trainer.datasets.check import UNLIMITED, check_dataset, good_rows, read_conversations
-from services.trainer.datasets.model import (
-    Conversation,
-    DatasetFormat,
-    Fault,
-    Limits,
-    Message,
-    Role,
-    Statistics,
-    Summary,
-    TextPair,
-)
+from services.trainer.datasets.model import Statistics, Summary
 
 __all__ = [
     "UNLIMITED",

@@ -1,25 +1,19 @@
 """The two ways a data set is read: to be judged, and to be learnt."""
 
 import sys
-from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from services.common.errors import DomainError, Reason
+from services.common.rows.content import Example, content_hash
+from services.common.rows.cut import RawRow, split_rows
+from services.common.rows.model import DatasetFormat, Fault, Limits, TextPair
+from services.common.rows.reader import ReadRow, RowReader
 from services.trainer.datasets.distinct import DistinctCounter
-from services.trainer.datasets.formats import FORMATS, LAYOUT_OF, LAYOUTS, TITLES, detect, marks
-from services.trainer.datasets.formats.fields import RowFields
-from services.trainer.datasets.model import DatasetFormat, Fault, Limits, Statistics, Summary, TextPair
+from services.trainer.datasets.model import Statistics, Summary
 from services.trainer.datasets.parquet import MAGIC, parquet_rows
-from services.trainer.datasets.parse import parse_row, quote
-from services.trainer.datasets.rows import RawRow, split_rows
-from services.trainer.datasets.split import Example, content_hash
-
-DETECTION_ROWS: Final = 8
-"""Rows looked at to tell the format; the most frequent one counts, so that one odd row does not make all others wrong."""
 
 UNLIMITED: Final = Limits(max_row_bytes=sys.maxsize - 1, max_messages=sys.maxsize, max_unpacked_bytes=sys.maxsize)
 """For files that were checked against the limits before."""
@@ -44,7 +38,7 @@ def check_dataset(
         DomainError: ARTIFACT_STORE_FULL; beside the file there must be room for eight bytes per row. LIMIT_EXCEEDED; a
             Parquet file takes too much once it is unpacked.
     """
-    reader = _Reader(format, limits)
+    reader = _FileReader(format, limits)
     with DistinctCounter(path.parent) as contents:
         tally = _Tally(contents)
         for row in reader.rows(path):
@@ -64,7 +58,7 @@ def read_conversations(
     Raises:
         DomainError: DATASET_INVALID; a row has a fault after all.
     """
-    for row in _Reader(format, UNLIMITED).rows(path):
+    for row in _FileReader(format, UNLIMITED).rows(path):
         for fault in row.faults:
             place = f"Line {fault.line}, {fault.field}" if fault.field else f"Line {fault.line}"
             raise DomainError(Reason.DATASET_INVALID, f"{place}: {fault.reason}", {"line": str(fault.line)})
@@ -78,67 +72,25 @@ def good_rows(
     limits: Limits,
 ) -> Iterator[tuple[int, Example]]:
     """Yield the rows in which there is no fault, each with its number, from 1."""
-    for row in _Reader(format, limits).rows(path):
+    for row in _FileReader(format, limits).rows(path):
         if row.example is not None:
             yield row.number, row.example
 
 
-class _ReadRow(NamedTuple):
-    """What became of one row, or, with number 0, of the file: an example, or faults."""
-
-    number: int
-    example: Example | None
-    faults: Sequence[Fault] = ()
-
-
-class _Reader:
-    """Reads rows in one format, which it finds out itself where it was not given."""
+class _FileReader:
+    """Reads a file, in whatever it is stored."""
 
     def __init__(self, layout: DatasetFormat | None, limits: Limits) -> None:
-        self.layout = layout
+        self._reader = RowReader(layout, limits)
         self._limits = limits
 
-    def rows(self, path: Path) -> Iterator[_ReadRow]:
+    @property
+    def layout(self) -> DatasetFormat | None:
+        return self._reader.layout
+
+    def rows(self, path: Path) -> Iterator[ReadRow]:
         with closing(_raw_rows(path, self._limits)) as raw:
-            rows: Iterator[RawRow | Fault] = raw
-            if self.layout is None:
-                head = list(islice(rows, DETECTION_ROWS))
-                self.layout = _most_frequent(head)
-                rows = chain(head, rows)
-            yield from self._in_layout(rows, self.layout) if self.layout else self._in_none(rows)
-
-    def _in_none(self, rows: Iterator[RawRow | Fault]) -> Iterator[_ReadRow]:
-        """Read rows up to the first that tells the format."""
-        for row in rows:
-            if isinstance(row, Fault):
-                yield _ReadRow(row.row, None, (row,))
-                continue
-            value = parse_row(row)
-            if isinstance(value, Fault):
-                yield _ReadRow(row.row, None, (value,))
-                continue
-            self.layout = detect(value)
-            if self.layout:
-                yield from self._in_layout(chain([row], rows), self.layout)
-                return
-            yield _refused(row, _foreign(value, None))
-
-    def _in_layout(self, rows: Iterator[RawRow | Fault], layout: DatasetFormat) -> Iterator[_ReadRow]:
-        read, known, most = FORMATS[layout], marks(layout), self._limits.max_messages
-        for row in rows:
-            if isinstance(row, Fault):
-                yield _ReadRow(row.row, None, (row,))
-                continue
-            value = parse_row(row)
-            if isinstance(value, Fault):
-                yield _ReadRow(row.row, None, (value,))
-            elif known.isdisjoint(value):
-                yield _refused(row, _foreign(value, layout))
-            else:
-                fields = RowFields(value, most, has_escapes=b"\\u" in row.data)
-                example = read(fields)
-                faults = [Fault(row.line, row.row, path, why) for path, why in fields.faults]
-                yield _ReadRow(row.row, None if faults else example, faults)
+            yield from self._reader.read(raw)
 
 
 def _raw_rows(path: Path, limits: Limits) -> Generator[RawRow | Fault, None, None]:
@@ -148,29 +100,18 @@ def _raw_rows(path: Path, limits: Limits) -> Generator[RawRow | Fault, None, Non
         yield from parquet_rows(path, limits) if is_parquet else split_rows(file, limits.max_row_bytes)
 
 
-def _refused(row: RawRow, why: str) -> _ReadRow:
-    return _ReadRow(row.row, None, (Fault(row.line, row.row, "", why),))
-
-
-def _most_frequent(head: Sequence[RawRow | Fault]) -> DatasetFormat | None:
-    parsed = [parse_row(row) for row in head if not isinstance(row, Fault)]
-    found = Counter(detect(row) for row in parsed if not isinstance(row, Fault))
-    del found[None]
-    return found.most_common(1)[0][0] if found else None
-
-
 class _Tally:
     """Counts while rows go by."""
 
     def __init__(self, contents: DistinctCounter) -> None:
-        self._rows = self._faulty = self._faults = self._answers = self._characters = 0
+        self._rows = self._faulty = self._faults = self._answers = self._characters = self._synthetic = 0
         self._contents = contents
 
     @property
     def is_empty(self) -> bool:
         return self._faults == self._rows == 0
 
-    def add(self, row: _ReadRow) -> None:
+    def add(self, row: ReadRow) -> None:
         if row.example is not None:
             self._add_example(row.example)
         else:
@@ -179,6 +120,7 @@ class _Tally:
 
     def _add_example(self, example: Example) -> None:
         self._rows += 1
+        self._synthetic += example.source is not None
         self._contents.add(content_hash(example))
         if isinstance(example, TextPair):
             self._answers += 1
@@ -195,14 +137,5 @@ class _Tally:
 
     def summary(self, layout: DatasetFormat | None) -> Summary:
         duplicates = self._contents.total - self._contents.distinct()
-        statistics = Statistics(self._rows, self._faulty, duplicates, self._answers, self._characters)
+        statistics = Statistics(self._rows, self._faulty, duplicates, self._answers, self._characters, self._synthetic)
         return Summary(layout, statistics, self._faults)
-
-
-def _foreign(row: dict[str, Any], layout: DatasetFormat | None) -> str:
-    found = detect(row)
-    if layout and found:
-        return f"The row is in {TITLES[found]} format, the file in {TITLES[layout]}. Keep one format per file."
-    keys = ", ".join(quote(key) for key in islice(row, 5)) or "none"
-    expected = LAYOUT_OF[layout] if layout else LAYOUTS
-    return f"The row's layout is not known; its keys are {keys}. Expected is {expected}."

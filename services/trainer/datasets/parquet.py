@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from services.common.errors import DomainError, Reason
-from services.trainer.datasets.model import Fault, Limits
-from services.trainer.datasets.rows import RawRow, split_lines
+from services.common.rows.cut import RawRow, split_lines
+from services.common.rows.model import Fault, Limits
 from services.trainer.support.launcher import dying_with_this_process
 
 MAGIC: Final = b"PAR1"

@@ -16,8 +16,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from services.trainer.datasets.formats import KNOWN_KEYS, LAYOUTS
-from services.trainer.datasets.parse import quote
+from services.common.rows.formats import KNOWN_KEYS, LAYOUTS
+from services.common.rows.parse import quote
 
 MEMORY_BYTES: Final = 1 << 30
 """Memory of this process. Pages and rows are read a few at a time; what needs more is no training data."""

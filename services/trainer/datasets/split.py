@@ -1,12 +1,13 @@
-"""Which rows are held out, decided by what they say: equal rows are never on both sides, and no order matters."""
+"""Which rows are held out, decided by what they say: equal rows are never on both sides, and no order matters.
 
-from collections.abc import Iterable
+Synthetic rows, which were made from others, are never measured on, and never learnt where what they were made from is.
+"""
+
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
-from services.trainer.datasets.model import Conversation, TextPair
-
-DIGEST_BYTES: Final = 16
+from services.common.rows.content import DIGEST_BYTES
 
 LEAST_ROWS: Final = 50
 """Different rows from which on some are held out unasked: of fewer, none can be spared and few tell little."""
@@ -18,29 +19,26 @@ SPLIT_SEED: Final = 0
 """Not the job's seed: every job holds out the same rows, so that held-out losses of two jobs can be compared, and what one
 version was measured on, the next one has not learnt."""
 
-_MASK: Final = 2**64 - 1
 
-Example = Conversation | TextPair
+class Origin(NamedTuple):
+    """What a row says, and what the row says that it was made from, as content digests; None where it is no one's."""
 
-
-def content_digest(example: Example) -> bytes:
-    """Digest what is learnt of a row: roles, texts, and which answers count; the same in every process."""
-    # No text in UTF-8 holds the byte 0xFF, so no two different rows are written the same.
-    written = b"\xff".join([text.encode() for text in _content(example)])
-    return blake2b(written, digest_size=DIGEST_BYTES).digest()
+    content: bytes
+    source: bytes | None
 
 
-def content_hash(example: Example) -> bytes:
-    """Digest the same in eight bytes and a third of the time, for this process alone."""
-    return (hash(_content(example)) & _MASK).to_bytes(8, "little")
+class Parts(NamedTuple):
+    """Rows by what becomes of them, each named by its place, in order.
 
+    Attributes:
+        learnt: those to train on.
+        measured: those to measure on; never synthetic.
+        withheld: synthetic ones that could tell what is measured, and synthetic ones of a validation data set.
+    """
 
-def _content(example: Example) -> tuple[str, ...]:
-    """What kind of row it is, then its texts."""
-    if isinstance(example, TextPair):
-        return "", example.prompt, example.completion
-    shape = "".join([turn.role[0] + ("+" if turn.supervised else "-") for turn in example.messages])
-    return (shape, *[turn.content for turn in example.messages])
+    learnt: tuple[int, ...]
+    measured: tuple[int, ...]
+    withheld: int
 
 
 def usual_fraction(distinct_rows: int, *, has_validation: bool) -> float:
@@ -71,3 +69,48 @@ def held_out(digests: Iterable[bytes], fraction: float, seed: int = SPLIT_SEED) 
     # Ranked by a keyed digest: nobody can write rows that are sure to be held out, or not to be, under every seed.
     ranked = sorted(set(digests), key=lambda digest: blake2b(digest, digest_size=DIGEST_BYTES, key=key).digest())
     return frozenset(ranked[: held_out_count(len(ranked), fraction)])
+
+
+def genuine(rows: Iterable[Origin]) -> frozenset[bytes]:
+    """Return what the rows say that were not made from others: of these alone some may be held out."""
+    return frozenset(row.content for row in rows if row.source is None)
+
+
+def hold_out(rows: Sequence[Origin], fraction: float) -> Parts:
+    """Part the rows of one data set.
+
+    Where any row is held out, a synthetic one is learnt only if the row it was made from is learnt too. If that one is not
+    there, it may be a held-out row as it was before somebody edited it.
+
+    Args:
+        rows: of the data set.
+        fraction: share of the different genuine ones to hold out.
+    """
+    known = genuine(rows)
+    chosen = held_out(known, fraction)
+    sources = known - chosen
+    learnt = [
+        index
+        for index, (content, source) in enumerate(rows)
+        if content not in chosen and (source is None or not chosen or source in sources)
+    ]
+    measured = [index for index, (content, source) in enumerate(rows) if source is None and content in chosen]
+    return Parts(tuple(learnt), tuple(measured), len(rows) - len(learnt) - len(measured))
+
+
+def keep_apart(training: Sequence[Origin], validation: Sequence[Origin]) -> tuple[Parts, Parts]:
+    """Part two data sets, one to learn and one to measure on.
+
+    A row that both have is learnt. A synthetic row is not learnt where it was made from one to measure on, nor where it was
+    made from another synthetic row, which may have been; synthetic rows of the validation data set are passed over.
+
+    Returns:
+        The training rows, none measured; then the validation rows, none learnt.
+    """
+    known = genuine(training)
+    barred = (genuine(validation) - known) | (frozenset(row.content for row in training) - known)
+    learnt = [index for index, row in enumerate(training) if row.source not in barred]
+    seen = frozenset(training[index].content for index in learnt)
+    unseen = [index for index, (content, source) in enumerate(validation) if source is None and content not in seen]
+    synthetic = sum(row.source is not None for row in validation)
+    return Parts(tuple(learnt), (), len(training) - len(learnt)), Parts((), tuple(unseen), synthetic)

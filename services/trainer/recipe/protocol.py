@@ -24,8 +24,8 @@ from pydantic import (
 
 from services.common.errors import DomainError, Reason
 from services.common.probe import Probe
+from services.common.rows.model import DatasetFormat
 from services.common.training_report import TrainingReport
-from services.trainer.datasets.model import DatasetFormat
 
 STRICT: Final = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -128,6 +128,7 @@ def statistics_to_proto(
         duplicate_row_count=statistics.duplicate_row_count,
         answer_count=statistics.answer_count,
         answer_characters=statistics.answer_characters,
+        synthetic_row_count=statistics.synthetic_row_count,
         tokens=tokens,
     )
 

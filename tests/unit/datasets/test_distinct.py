@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import DomainError, Reason
+from services.common.rows.content import content_digest, content_hash
 from services.trainer.datasets import Conversation, Message, Role, TextPair
 from services.trainer.datasets import distinct as module
 from services.trainer.datasets.distinct import DistinctCounter
-from services.trainer.datasets.split import content_digest, content_hash
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 64, 1000])

@@ -124,7 +124,7 @@ def test_a_truncated_array_is_told_with_its_last_row(check: Check, cut: int) -> 
 
 @pytest.mark.parametrize("cut", range(1, 60))
 def test_chunk_borders_do_not_matter(check: Check, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
-    monkeypatch.setattr("services.trainer.datasets.rows.CHUNK", cut)
+    monkeypatch.setattr("services.common.rows.cut.CHUNK", cut)
     rows = [{"instruction": 'quote " and back \\ slash \\', "output": "[{,}]"}, {"instruction": "猴", "output": '\\"'}]
     faults, summary = check(json.dumps(rows, ensure_ascii=False, indent=1).encode())
     assert not faults

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.common.rows import parse as module
+from services.common.rows.cut import RawRow
+from services.common.rows.parse import parse_row
 from services.trainer.datasets import Fault
-from services.trainer.datasets import parse as module
-from services.trainer.datasets.parse import parse_row
-from services.trainer.datasets.rows import RawRow
 
 KEYS = st.sampled_from(["a", "b", ":", '"', " :", "猴"])
 SPACE = st.sampled_from(["", " ", "\t", "\n", "\r\n"])

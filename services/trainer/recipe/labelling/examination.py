@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, TypeAdapter, ValidationError, with_config
 
 from services.common.errors import DomainError, Reason
-from services.trainer.datasets.model import DatasetFormat, Limits
+from services.common.rows.model import DatasetFormat, Limits
 from services.trainer.datasets.tokens import TokenStatistics
 from services.trainer.recipe.protocol import STRICT, Failed
 

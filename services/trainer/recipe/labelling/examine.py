@@ -18,8 +18,8 @@ from transformers import PreTrainedTokenizerFast
 from services.common.bases.text import load_text
 from services.common.errors import DomainError, Reason
 from services.common.identity import DigestCache, OpenBase, open_base
+from services.common.rows.content import Example
 from services.trainer.datasets import DatasetFormat, good_rows
-from services.trainer.datasets.split import Example
 from services.trainer.datasets.tokens import TokenStatistics, histogram, percentiles
 from services.trainer.jobs.admission import context_of
 from services.trainer.recipe.labelling.examination import (

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
+from services.common.rows.content import Example, content_digest
 from services.trainer.datasets import Conversation, DatasetFormat, TextPair, read_conversations
-from services.trainer.datasets.split import Example, content_digest
+from services.trainer.datasets.split import Origin
 from services.trainer.recipe.labelling.labels import LabelledRow, label_conversation, label_pair
 from services.trainer.recipe.labelling.templates import render
 
@@ -18,30 +19,26 @@ class RowSet:
 
     Attributes:
         rows: those with at least one label.
-        contents: what each of ``rows`` says, as a digest.
+        origins: what each of ``rows`` says, and what it was made from.
         skipped: how many had none left.
         truncated: how many of ``rows`` were cut.
         is_chat: whether they were rendered with the chat template.
     """
 
     rows: tuple[LabelledRow, ...]
-    contents: tuple[bytes, ...]
+    origins: tuple[Origin, ...]
     skipped: int
     truncated: int
     is_chat: bool
 
-    def apart(self, contents: Iterable[bytes]) -> "tuple[RowSet, RowSet]":
-        """Take the rows with some contents out; gives them, then the others."""
-        chosen = frozenset(contents)
-        return self._where(chosen, inside=True), self._where(chosen, inside=False)
-
-    def _where(self, chosen: frozenset[bytes], *, inside: bool) -> "RowSet":
-        kept = [index for index, content in enumerate(self.contents) if (content in chosen) is inside]
-        rows = tuple(self.rows[index] for index in kept)
+    def at(self, places: Iterable[int]) -> "RowSet":
+        """Take some of the rows, named by their places."""
+        kept = tuple(places)
+        rows = tuple(self.rows[place] for place in kept)
         return replace(
             self,
             rows=rows,
-            contents=tuple(self.contents[index] for index in kept),
+            origins=tuple(self.origins[place] for place in kept),
             truncated=sum(row.truncated for row in rows),
         )
 
@@ -55,10 +52,10 @@ def label_rows(
         DomainError: DATASET_INVALID, or NOTHING_TO_LEARN where the template refuses a row.
     """
     labelled = list(_labelled(path, layout, tokenizer, template, max_length))
-    learnt = [(row, content) for row, content in labelled if row.supervised]
+    learnt = [(row, origin) for row, origin in labelled if row.supervised]
     return RowSet(
         rows=tuple(row for row, _ in learnt),
-        contents=tuple(content for _, content in learnt),
+        origins=tuple(origin for _, origin in learnt),
         skipped=len(labelled) - len(learnt),
         truncated=sum(row.truncated for row, _ in learnt),
         is_chat=layout is not DatasetFormat.PROMPT_COMPLETION,
@@ -80,6 +77,6 @@ def label(tokenizer: PreTrainedTokenizerFast, template: str, example: Example, m
 
 def _labelled(
     path: Path, layout: DatasetFormat, tokenizer: PreTrainedTokenizerFast, template: str, max_length: int
-) -> Iterator[tuple[LabelledRow, bytes]]:
+) -> Iterator[tuple[LabelledRow, Origin]]:
     for example in read_conversations(path, layout):
-        yield label(tokenizer, template, example, max_length), content_digest(example)
+        yield label(tokenizer, template, example, max_length), Origin(content_digest(example), example.source)

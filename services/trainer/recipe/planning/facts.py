@@ -100,6 +100,7 @@ def plan_of(
             truncated=data.truncated,
             end_of_turn=sum(row.last_learnt in base.stop_token_ids for row in data.rows),
             validation=len(data.validation),
+            withheld=data.withheld,
         ),
         machine=MachineFacts(
             compute=compute.describe(),

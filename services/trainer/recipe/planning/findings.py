@@ -43,6 +43,7 @@ class Case:
     memory_bytes: int
     memory_available: int
     memory_fixed: int
+    withheld: int = 0
 
 
 def find(case: Case) -> Iterator[Finding]:
@@ -133,6 +134,14 @@ def _of_rows(case: Case) -> Iterator[Finding]:
             code="ROWS_CUT",
             text=f"{case.truncated} of {case.rows} rows are cut to {length} tokens and never show how their answer ends.",
             remedy="Raise max_sequence_length or shorten these rows.",
+        )
+    if case.withheld:
+        yield Finding(
+            severity=Severity.INFO,
+            code="SYNTHETIC_ROWS_WITHHELD",
+            text=f"{case.withheld} synthetic rows are not learnt: what they were made from is measured on, or is not among "
+            f"the rows.",
+            remedy="To learn them, measure on other rows: give a validation data set, or a validation_fraction of 0.",
         )
     if case.validation == 0:
         yield Finding(

@@ -68,6 +68,7 @@ class RowFacts:
         truncated: rows that were cut.
         end_of_turn: rows whose last learnt token ends an answer.
         validation: rows to measure on.
+        withheld: synthetic rows that are not learnt, because they could tell what is measured.
     """
 
     lengths: Sequence[int]
@@ -76,6 +77,7 @@ class RowFacts:
     truncated: int
     end_of_turn: int
     validation: int
+    withheld: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +185,7 @@ def _case(
         truncated=rows.truncated,
         end_of_turn=rows.end_of_turn,
         validation=rows.validation,
+        withheld=rows.withheld,
         supervised_tokens=sum(rows.supervised),
         lora_parameters=targets.lora_parameters(chosen) + targets.saved_parameters,
         all_linear=targets.all_linear,

@@ -44,20 +44,22 @@ class Dataset(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., format: _Optional[_Union[DatasetFormat, str]] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., statistics: _Optional[_Union[DatasetStatistics, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DatasetStatistics(_message.Message):
-    __slots__ = ("row_count", "faulty_row_count", "duplicate_row_count", "answer_count", "answer_characters", "tokens")
+    __slots__ = ("row_count", "faulty_row_count", "duplicate_row_count", "answer_count", "answer_characters", "tokens", "synthetic_row_count")
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     FAULTY_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     ANSWER_COUNT_FIELD_NUMBER: _ClassVar[int]
     ANSWER_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SYNTHETIC_ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     row_count: int
     faulty_row_count: int
     duplicate_row_count: int
     answer_count: int
     answer_characters: int
     tokens: TokenStatistics
-    def __init__(self, row_count: _Optional[int] = ..., faulty_row_count: _Optional[int] = ..., duplicate_row_count: _Optional[int] = ..., answer_count: _Optional[int] = ..., answer_characters: _Optional[int] = ..., tokens: _Optional[_Union[TokenStatistics, _Mapping]] = ...) -> None: ...
+    synthetic_row_count: int
+    def __init__(self, row_count: _Optional[int] = ..., faulty_row_count: _Optional[int] = ..., duplicate_row_count: _Optional[int] = ..., answer_count: _Optional[int] = ..., answer_characters: _Optional[int] = ..., tokens: _Optional[_Union[TokenStatistics, _Mapping]] = ..., synthetic_row_count: _Optional[int] = ...) -> None: ...
 
 class TokenStatistics(_message.Message):
     __slots__ = ("base_model", "max_sequence_length", "measured_row_count", "token_count", "kept_token_count", "supervised_token_count", "supervised_share", "truncated_row_count", "unlabelled_row_count", "refused_row_count", "refusal", "percentiles", "histogram", "ends_answers", "uses_plain_template")

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import orjson
 
-from services.trainer.datasets.model import Fault
-from services.trainer.datasets.rows import RawRow
+from services.common.rows.cut import RawRow
+from services.common.rows.model import Fault
 
 SHOWN: Final = 40
 """Characters of a value that an error text quotes."""

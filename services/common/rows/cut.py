@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, BinaryIO, Final, NamedTuple
 
-from services.trainer.datasets.model import Fault
+from services.common.rows.model import Fault
 
 CHUNK: Final = 1 << 18
 WHITESPACE: Final = b" \t\r\n"

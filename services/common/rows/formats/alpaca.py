@@ -5,9 +5,9 @@
 
 from collections.abc import Iterator
 
-from services.trainer.datasets.formats.fields import RowFields, place
-from services.trainer.datasets.model import Conversation, Message, Role
-from services.trainer.datasets.parse import kind_of
+from services.common.rows.formats.fields import RowFields, place
+from services.common.rows.model import Conversation, Message, Role
+from services.common.rows.parse import kind_of
 
 
 def read(fields: RowFields) -> Conversation:

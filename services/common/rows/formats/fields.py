@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from services.trainer.datasets.model import Message, Role
-from services.trainer.datasets.parse import kind_of, quote
+from services.common.rows.content import DIGEST_BYTES, SOURCE_KEY, source_digest
+from services.common.rows.model import Message, Role
+from services.common.rows.parse import kind_of, quote
 
 Turn = tuple[str, Message]
 """A message with the path of its place in the row."""
@@ -101,6 +102,21 @@ class RowFields:
         """Read a system message that stands beside the others."""
         text = self.text(self.row, "system", required=False)
         return [("system", Message(Role.SYSTEM, text, supervised=False))] if text else []
+
+    def source(self) -> bytes | None:
+        """Read which row this one was made from; None where it was made from none, or after a fault."""
+        value = self.row.get(SOURCE_KEY)
+        if value is None:
+            return None
+        source = source_digest(value)
+        if source is None:
+            digits = 2 * DIGEST_BYTES
+            self.fault(
+                SOURCE_KEY,
+                f"It must be {digits} hexadecimal digits in lower case: the content digest of the row that this one was "
+                "made from. Remove it from rows that are not synthetic.",
+            )
+        return source
 
     def objects(self, key: str) -> list[tuple[str, Mapping[str, Any]]]:
         """Read an array of objects, each with its path; entries that are none are left out after a fault."""

@@ -5,8 +5,8 @@ Many data sets of this name write ``role`` and ``content`` for ``from`` and ``va
 
 from typing import Final
 
-from services.trainer.datasets.formats.fields import RowFields
-from services.trainer.datasets.model import Conversation, Message, Role
+from services.common.rows.formats.fields import RowFields
+from services.common.rows.model import Conversation, Message, Role
 
 ROLES: Final = {
     "human": Role.USER,

@@ -1,7 +1,7 @@
 """Prompt and completion: ``{prompt, completion}``, used as they stand, without a chat template."""
 
-from services.trainer.datasets.formats.fields import RowFields
-from services.trainer.datasets.model import TextPair
+from services.common.rows.formats.fields import RowFields
+from services.common.rows.model import TextPair
 
 
 def read(fields: RowFields) -> TextPair:

@@ -8,8 +8,8 @@ Source: https://platform.openai.com/docs/guides/supervised-fine-tuning
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.trainer.datasets.formats.fields import RowFields, place
-from services.trainer.datasets.model import Conversation, Message, Role
+from services.common.rows.formats.fields import RowFields, place
+from services.common.rows.model import Conversation, Message, Role
 
 ROLES: Final = {
     "system": Role.SYSTEM,

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from services.trainer.datasets.formats import alpaca, openai_chat, prompt_completion, sharegpt
-from services.trainer.datasets.formats.fields import RowFields
-from services.trainer.datasets.model import Conversation, DatasetFormat, TextPair
+from services.common.rows.content import SOURCE_KEY
+from services.common.rows.formats import alpaca, openai_chat, prompt_completion, sharegpt
+from services.common.rows.formats.fields import RowFields
+from services.common.rows.model import Conversation, DatasetFormat, TextPair
 
 __all__ = ["FORMATS", "KNOWN_KEYS", "LAYOUTS", "LAYOUT_OF", "TITLES", "detect", "marks"]
 
@@ -43,7 +44,9 @@ _MARKS: Final = (
 )
 
 
-KNOWN_KEYS: Final = frozenset({"system", "history", "input", "tools", "functions"}.union(key for key, _ in _MARKS))
+_BESIDE: Final = {"system", "history", "input", "tools", "functions", SOURCE_KEY}
+
+KNOWN_KEYS: Final = frozenset(_BESIDE.union(key for key, _ in _MARKS))
 """The keys of a row that any format reads, or refuses."""
 
 LAYOUT_OF: Final[Mapping[DatasetFormat, str]] = MappingProxyType(
