@@ -1,4 +1,4 @@
-"""A training job as it goes: a bar with the loss, and the messages that come with it."""
+"""What takes its time, as it goes: a bar, and of a training job the loss and the messages that come with it."""
 
 import json
 import sys
@@ -17,7 +17,8 @@ from services.common.errors import DomainError, Reason
 RECONNECT_SECONDS: Final = 60.0
 """How long a part of the suite may be away before following a job ends; the job itself goes on whatever happens."""
 
-_AWAY: Final = frozenset({Reason.SERVICE_UNAVAILABLE, Reason.DATABASE_UNAVAILABLE})
+AWAY: Final = frozenset({Reason.SERVICE_UNAVAILABLE, Reason.DATABASE_UNAVAILABLE})
+"""What says that a part of the suite is away, and may be back soon."""
 
 
 def follow(suite: Suite, job_id: str, *, as_json: bool) -> Json:
@@ -27,8 +28,8 @@ def follow(suite: Suite, job_id: str, *, as_json: bool) -> Json:
         for update in stream:
             click.echo(json.dumps(update, ensure_ascii=False))
     else:
-        with _bar() as bar:
-            task = bar.add_task(job_id, total=None, loss="")
+        with counting_bar() as bar:
+            task = bar.add_task(job_id, total=None, note="")
             for update in stream:
                 _show(bar, task, update)
     ended = suite.get(f"/v1/fine_tuning/jobs/{job_id}")
@@ -50,19 +51,20 @@ def _updates(suite: Suite, job_id: str) -> Iterator[Json]:
                     yield update
                 seen = True
         except DomainError as error:
-            if not seen or error.reason not in _AWAY or time.monotonic() > deadline:
+            if not seen or error.reason not in AWAY or time.monotonic() > deadline:
                 raise
             time.sleep(1.0)
         else:
             return
 
 
-def _bar() -> Progress:
+def counting_bar() -> Progress:
+    """Make a bar on a terminal, with steps that are done, a note (the field ``note`` of a task), and the time that is left."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
     # stdout stays free for what scripts read.
@@ -75,7 +77,7 @@ def _show(bar: Progress, task: TaskID, update: Json) -> None:
         return
     data = event["data"]
     if event["type"] == "metrics":
-        bar.update(task, completed=data["step"], total=data["total_steps"], loss=f"loss {data['loss']:.4f}")
+        bar.update(task, completed=data["step"], total=data["total_steps"], note=f"loss {data['loss']:.4f}")
     elif event["type"] == "message":
         bar.console.print(f"{data['level']}: {data['text']}", markup=False)
     elif event["type"] == "finding":

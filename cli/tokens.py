@@ -17,6 +17,18 @@ LEARNT_AFTER: Final = "⟧"
 """Around what is learnt, where there is no colour to show it."""
 
 
+def print_summary(summary: Json) -> None:
+    """Print what a check counted, and of tokens where it counted them."""
+    # A suite before this one does not count them.
+    synthetic = f" ({count} synthetic)" if (count := summary.get("synthetic_row_count")) else ""
+    click.echo(
+        f"{summary['format']}: {summary['row_count']} good rows{synthetic}, {summary['faulty_row_count']} with faults, "
+        f"{summary['duplicate_row_count']} duplicates, {summary['answer_count']} answers"
+    )
+    if summary.get("tokens"):
+        print_tokens(summary["tokens"], summary["row_count"])
+
+
 def print_tokens(tokens: Json, row_count: int) -> None:
     """Print what a base makes of rows, of which there are so many good ones."""
     measured = tokens["measured_row_count"]

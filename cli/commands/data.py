@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from cli.client import Json, Suite, find_suite
+from cli.commands.data_expand import expand
 from cli.output import EXIT_UNUSABLE, json_option, print_json, print_table, shown_time
-from cli.tokens import print_preview, print_tokens
+from cli.tokens import print_preview, print_summary
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,6 +21,9 @@ SHOWN_FAULTS = 50
 @click.group()
 def data() -> None:
     """Training data."""
+
+
+data.add_command(expand)
 
 
 def format_option(command: F) -> F:
@@ -62,7 +66,7 @@ def check(
         print_json({"summary": summary, "faults": faults})
     else:
         _print_faults(file, faults)
-        _print_summary(summary)
+        print_summary(summary)
     if faults:
         raise SystemExit(EXIT_UNUSABLE)
 
@@ -115,7 +119,7 @@ def show(
     if as_json:
         print_json({**stored, "tenon": {**stored["tenon"], "statistics": summary}})
     else:
-        _print_summary({**summary, "format": stored["tenon"]["format"]})
+        print_summary({**summary, "format": stored["tenon"]["format"]})
 
 
 @data.command("preview")
@@ -163,14 +167,3 @@ def _print_faults(file: Path, faults: list[Json]) -> None:
         click.echo(f"{place}: {fault['reason']}")
     if len(faults) > SHOWN_FAULTS:
         click.echo(f"… and {len(faults) - SHOWN_FAULTS} more faults; --json prints all.")
-
-
-def _print_summary(summary: Json) -> None:
-    # A suite before this one does not count them.
-    synthetic = f" ({count} synthetic)" if (count := summary.get("synthetic_row_count")) else ""
-    click.echo(
-        f"{summary['format']}: {summary['row_count']} good rows{synthetic}, {summary['faulty_row_count']} with faults, "
-        f"{summary['duplicate_row_count']} duplicates, {summary['answer_count']} answers"
-    )
-    if summary.get("tokens"):
-        print_tokens(summary["tokens"], summary["row_count"])
