@@ -45,7 +45,12 @@ class Choices:
     "--variants", type=click.IntRange(1, MOST_VARIANTS), default=5, help="Variants of each row.  [default: 5]"
 )
 @click.option("--answers", is_flag=True, help="Ask for new answers as well.  [default: a row's answer stays]")
-@click.option("--format", "format_", type=click.Choice(list(DatasetFormat)), help="Row layout.  [default: detected]")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice([layout.value for layout in DatasetFormat]),
+    help="Row layout.  [default: detected]",
+)
 @click.option(
     "--concurrency", type=click.IntRange(1, MOST_CONCURRENCY), default=4, help="Requests at a time.  [default: 4]"
 )

@@ -36,6 +36,7 @@ class Rejection(enum.StrEnum):
     OTHER_SCRIPT = "in another script"
     ECHO = "repeats what it was told to do"
     SAME = "same as its row"
+    OTHER_NUMBERS = "of other numbers"
     TELLS_ANSWER = "tells the answer"
     DUPLICATE = "same as another row"
     FAULTY = "faulty as a row"
@@ -86,7 +87,14 @@ def judge_question(question: str, of: str, answer: str, told: str) -> Rejection 
         return found
     if normalised(question).replace(" ", "") == normalised(of).replace(" ", ""):
         return Rejection.SAME
+    if _numbers(question) != _numbers(of):
+        return Rejection.OTHER_NUMBERS
     return Rejection.TELLS_ANSWER if _tells(question, answer) and not _tells(of, answer) else None
+
+
+def _numbers(text: str) -> frozenset[str]:
+    """The numbers in figures: a question about others has another answer."""
+    return frozenset(re.findall(r"[0-9]+", unicodedata.normalize("NFKC", text)))
 
 
 def _tells(question: str, answer: str) -> bool:

@@ -1,10 +1,10 @@
-"""What is held out depends on contents alone."""
+"""What is held out depends on contents alone, and nothing that was made from it is learnt."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.trainer.datasets.split import held_out, held_out_count, usual_fraction
+from services.trainer.datasets.split import Origin, held_out, held_out_count, hold_out, keep_apart, usual_fraction
 
 DIGESTS = st.lists(st.binary(min_size=16, max_size=16), max_size=60)
 
@@ -46,3 +46,62 @@ def test_few_rows_are_not_split_unasked() -> None:
     assert usual_fraction(49, has_validation=False) == 0
     assert usual_fraction(50, has_validation=False) == 0.1
     assert usual_fraction(5000, has_validation=True) == 0
+
+
+# Few contents, so that rows are often equal, made from one another, made from themselves, or made from what is not there.
+CONTENTS = st.integers(0, 11).map(lambda number: bytes([number]) * 16)
+MIXED = st.lists(st.builds(Origin, CONTENTS, st.none() | CONTENTS), max_size=40)
+
+
+@given(rows=MIXED, fraction=st.floats(0, 0.5))
+@settings(max_examples=500, deadline=None)
+def test_no_row_to_measure_on_is_synthetic_and_none_to_learn_is_made_from_one(
+    rows: list[Origin], fraction: float
+) -> None:
+    parts = hold_out(rows, fraction)
+    learnt, measured = [rows[at] for at in parts.learnt], [rows[at] for at in parts.measured]
+    assert {row.source for row in measured} <= {None}
+    contents = {row.content for row in measured}
+    assert not contents & {row.content for row in learnt}
+    assert not contents & {row.source for row in learnt}
+    assert len(learnt) + len(measured) + parts.withheld == len(rows)
+    # Every genuine row is on one side; synthetic ones are only withheld where something is held out.
+    assert sum(row.source is None for row in learnt + measured) == sum(row.source is None for row in rows)
+    assert not parts.withheld or measured
+    assert learnt or not rows
+    genuine = {row.content for row in rows if row.source is None}
+    assert len(contents) == held_out_count(len(genuine), fraction)
+
+
+@given(training=MIXED, validation=MIXED)
+@settings(max_examples=500, deadline=None)
+def test_the_same_of_a_validation_data_set(training: list[Origin], validation: list[Origin]) -> None:
+    to_learn, to_measure = keep_apart(training, validation)
+    learnt, measured = [training[at] for at in to_learn.learnt], [validation[at] for at in to_measure.measured]
+    assert {row.source for row in measured} <= {None}
+    contents = {row.content for row in measured}
+    assert not contents & {row.content for row in learnt}
+    assert not contents & {row.source for row in learnt}
+    assert sum(row.source is None for row in learnt) == sum(row.source is None for row in training)
+    assert to_learn.withheld == len(training) - len(learnt)
+    assert to_measure.withheld == sum(row.source is not None for row in validation)
+
+
+A, B, C = (bytes([number]) * 16 for number in range(3))
+
+
+def test_a_variant_of_what_is_not_there_is_withheld_where_rows_are_held_out() -> None:
+    """It may be of a held-out row as it was before somebody edited it."""
+    rows = [Origin(A, None), Origin(B, None), Origin(C, b"x" * 16)]
+    assert hold_out(rows, 0.5).withheld == 1
+    assert hold_out(rows, 0).learnt == (0, 1, 2)
+
+
+def test_a_variant_of_a_variant_is_withheld_where_rows_are_measured_on() -> None:
+    rows = [Origin(A, None), Origin(B, A), Origin(C, B)]
+    assert keep_apart(rows, [Origin(b"x" * 16, None)])[0] == ((0, 1), (), 1)
+
+
+def test_a_row_that_both_sets_have_is_learnt_with_its_variants() -> None:
+    learnt, measured = keep_apart([Origin(A, None), Origin(B, A)], [Origin(A, None), Origin(C, None)])
+    assert (learnt.learnt, measured.measured) == ((0, 1), (1,))

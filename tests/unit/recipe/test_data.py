@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from services.trainer.datasets import DatasetFormat
+from services.common.errors import DomainError, Reason
+from services.common.rows.content import content_digest
+from services.trainer.datasets import DatasetFormat, TextPair
 from services.trainer.recipe.events import Events
 from services.trainer.recipe.labelling.data import Data, read_data
 from services.trainer.recipe.protocol import Note, RecipeTask, decode
@@ -93,3 +95,53 @@ def test_rows_without_a_label_are_not_held_out(read: Reading) -> None:
     long = [{"prompt": f"{number}" + "x" * 3000, "completion": "y"} for number in range(60)]
     data, _ = read([*ROWS[:10], *long], fraction=0.5)
     assert (len(data.rows), len(data.validation)) == (5, 5)
+
+
+def variants(rows: list[Any], count: int = 2) -> list[Any]:
+    """So many rows made from each, with its answer."""
+    made = []
+    for row in rows:
+        source = content_digest(TextPair(row["prompt"], row["completion"])).hex()
+        made += [{**row, "prompt": f"{row['prompt']}again {n} ", "synthetic_of": source} for n in range(count)]
+    return made
+
+
+def test_no_variant_of_a_held_out_row_is_learnt(read: Reading) -> None:
+    data, notes = read([*variants(ROWS), *ROWS])
+    assert (len(data.rows), len(data.validation), data.withheld) == (54 * 3, 6, 12)
+    assert "6 of 180 rows are held out to measure on (0.1 of the 60 different ones)" in notes
+    assert "12 synthetic rows are not learnt" in notes
+    # The held-out rows are those that would be held out without variants, and their answers are in no learnt row.
+    assert ids(data.validation) == ids(read(ROWS)[0].validation)
+    answers = {tuple(row.token_ids[row.prompt_length :]) for row in data.validation}
+    assert answers
+    assert not answers & {tuple(row.token_ids[row.prompt_length :]) for row in data.rows}
+
+
+def test_variants_do_not_make_enough_rows_to_hold_some_out(read: Reading) -> None:
+    data, notes = read([*ROWS[:20], *variants(ROWS[:20], 5)])
+    assert (len(data.rows), len(data.validation), data.withheld, notes) == (120, 0, 0, "")
+
+
+def test_rows_that_are_all_synthetic_are_all_learnt(read: Reading) -> None:
+    data, _ = read(variants(ROWS), fraction=0.5)
+    assert (len(data.rows), len(data.validation), data.withheld) == (120, 0, 0)
+
+
+def test_variants_of_rows_that_are_not_there_are_learnt_only_where_nothing_is_held_out(read: Reading) -> None:
+    edited = [{**row, "prompt": f"No. {row['prompt']}"} for row in ROWS]
+    data, notes = read([*edited, *variants(ROWS, 1)])
+    assert (len(data.rows), len(data.validation), data.withheld) == (54, 6, 60)
+    assert "are not among those that are learnt" in notes
+    assert len(read([*edited, *variants(ROWS, 1)], fraction=0)[0].rows) == 120
+
+
+def test_a_validation_data_set_is_not_measured_on_its_synthetic_rows_nor_learnt_by_variants(read: Reading) -> None:
+    other = [{"prompt": f"{name}: ", "completion": name[::-1]} for name in ("Apis", "Bes", "Chepre")]
+    data, notes = read([*ROWS, *variants(ROWS, 1), *variants(other)], validation=[*other, *variants(other, 1)])
+    assert (len(data.rows), len(data.validation), data.withheld) == (120, 3, 6)
+    assert "3 rows of the validation data set are left out: they are synthetic" in notes
+    assert "6 synthetic rows are not learnt" in notes
+    with pytest.raises(DomainError, match="All 6 rows are synthetic") as raised:
+        read(variants(other), validation=other)
+    assert raised.value.reason is Reason.NOTHING_TO_LEARN

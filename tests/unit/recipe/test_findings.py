@@ -38,6 +38,7 @@ def test_a_good_plan_has_no_findings() -> None:
         ({"end_of_turn": 0, "truncated": 136}, Severity.HOPELESS, "NO_END_OF_TURN", "Raise max_sequence_length (64)"),
         ({"skipped": 3}, Severity.WARNING, "ROWS_LEFT_OUT", "Raise max_sequence_length"),
         ({"truncated": 3}, Severity.WARNING, "ROWS_CUT", "Raise max_sequence_length"),
+        ({"withheld": 12}, Severity.INFO, "SYNTHETIC_ROWS_WITHHELD", "validation_fraction of 0"),
         ({"validation": 0}, Severity.INFO, "NO_VALIDATION", "10 rows or more"),
         ({"supervised_tokens": 800_000}, Severity.WARNING, "SMALL_CAPACITY", "Use lora_rank 16."),
         ({"all_linear": False}, Severity.INFO, "NOT_ALL_LINEAR_LAYERS", "leave target_modules out"),
