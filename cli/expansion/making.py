@@ -176,7 +176,7 @@ class Askers:
     def __init__(self, offer: Callable[[Wish], Offer], count: int) -> None:
         self._offer = offer
         self._wishes: SimpleQueue[tuple[Wish, Future[Offer]] | None] = SimpleQueue()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(count)]
+        self._threads = [threading.Thread(target=self._run, name="asker", daemon=True) for _ in range(count)]
         for thread in self._threads:
             thread.start()
 

@@ -70,7 +70,7 @@ def judge_text(text: str, of: str, told: str) -> Rejection | None:
         of: the text.
         told: what the model was told to do with it.
     """
-    if not normalised(text):
+    if not normalised(text) or (_says_something(of) and not _says_something(text)):
         return Rejection.EMPTY
     if len(text) > longest(of):
         return Rejection.TOO_LONG
@@ -78,7 +78,8 @@ def judge_text(text: str, of: str, told: str) -> Rejection | None:
         return Rejection.GARBLED
     if _shingles(text) & (_shingles(told) - _shingles(of)):
         return Rejection.ECHO
-    return Rejection.OTHER_SCRIPT if _script(of) not in {"", _script(text)} else None
+    scripts = {_script(of), _script(text)} - {""}
+    return Rejection.OTHER_SCRIPT if len(scripts) > 1 else None
 
 
 def judge_question(question: str, of: str, answer: str, told: str) -> Rejection | None:
@@ -90,6 +91,10 @@ def judge_question(question: str, of: str, answer: str, told: str) -> Rejection 
     if _numbers(question) != _numbers(of):
         return Rejection.OTHER_NUMBERS
     return Rejection.TELLS_ANSWER if _tells(question, answer) and not _tells(of, answer) else None
+
+
+def _says_something(text: str) -> bool:
+    return any(c.isalnum() for c in text)
 
 
 def _numbers(text: str) -> frozenset[str]:
