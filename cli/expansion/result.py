@@ -10,7 +10,7 @@ from cli.suite.files import write_atomically
 from services.common.errors import DomainError, Reason
 
 SAVE_SECONDS: Final = 30.0
-"""What is lost at most where the command is killed."""
+"""Seconds of work that are lost at most where the command is killed."""
 
 _MODE: Final = 0o666
 """Before the user's mask."""
@@ -23,7 +23,8 @@ class Result:
         self.file = file
         self._expansion = expansion
         self._written = expansion.variant_count if file.exists() else 0
-        self._saved = time.monotonic()
+        # The first row is written at once: a file that cannot be written is told before a model has worked for hours.
+        self._saved = float("-inf")
 
     def save_now_and_then(self) -> None:
         """Write the file where it was not written for a while.

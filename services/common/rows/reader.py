@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
-from services.common.rows.content import Example
+from services.common.rows.content import SOURCE_KEY, Example
 from services.common.rows.cut import RawRow
 from services.common.rows.formats import FORMATS, LAYOUT_OF, LAYOUTS, TITLES, detect, marks
 from services.common.rows.formats.fields import RowFields
@@ -72,7 +72,7 @@ class RowReader:
             yield _refused(row, _foreign(value, None))
 
     def _in_layout(self, rows: Iterator[RawRow | Fault], layout: DatasetFormat) -> Iterator[ReadRow]:
-        known, most = marks(layout), self._limits.max_messages
+        read, known, most = FORMATS[layout], marks(layout), self._limits.max_messages
         for row in rows:
             if isinstance(row, Fault):
                 yield ReadRow(row.row, None, (row,))
@@ -84,14 +84,19 @@ class RowReader:
                 yield _refused(row, _foreign(value, layout))
             else:
                 fields = RowFields(value, most, has_escapes=b"\\u" in row.data)
-                example = read_fields(fields, layout)
+                example = read(fields)
+                if SOURCE_KEY in value:
+                    example = _with_source(example, fields)
                 faults = [Fault(row.line, row.row, path, why) for path, why in fields.faults]
                 yield ReadRow(row.row, None if faults else example, faults, value, row.data)
 
 
 def read_fields(fields: RowFields, layout: DatasetFormat) -> Example | None:
     """Read a row of a format; what is wrong with it is in ``fields.faults`` then."""
-    example = FORMATS[layout](fields)
+    return _with_source(FORMATS[layout](fields), fields)
+
+
+def _with_source(example: Example | None, fields: RowFields) -> Example | None:
     source = fields.source()
     return example if source is None or example is None else replace(example, source=source)
 

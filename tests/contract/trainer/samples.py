@@ -24,7 +24,9 @@ def dataset(dataset_id: str = "rows", *, project: str = PROJECT, sha256: str = S
         format=DatasetFormat.ALPACA,
         size=1234,
         sha256=sha256,
-        statistics=Statistics(row_count=12, answer_count=12, answer_characters=300, duplicate_row_count=1),
+        statistics=Statistics(
+            row_count=12, answer_count=12, answer_characters=300, duplicate_row_count=1, synthetic_row_count=4
+        ),
     )
 
 
