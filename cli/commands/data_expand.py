@@ -100,9 +100,9 @@ def _expand(suite: Suite, choices: Choices, expansion: Expansion, result: Result
     if not missing:
         return Counter()
     model = find_model(suite, choices.model)
-    suite.post(f"/v1/models/{model}/load")
     stopped = threading.Event()
     asker = Asker(suite, model, choices.temperature, stopped)
+    asker.greet()
     maker = Maker(asker, expansion.original.layout, choices.answers, choices.seed)
     taken = {prompt_key(row.example) for row in expansion.original.rows} | set(map(prompt_key, expansion.examples))
     rejected: Counter[Rejection] = Counter()

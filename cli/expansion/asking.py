@@ -94,6 +94,15 @@ class Asker:
     temperature: float
     stopped: threading.Event
 
+    def greet(self) -> None:
+        """Have the model loaded, and find out whether it answers at all.
+
+        Raises:
+            DomainError: why it does not.
+        """
+        greeting = [{"role": "user", "content": "Hello"}]
+        self.suite.post("/v1/chat/completions", {"model": self.model, "messages": greeting, "max_tokens": 1})
+
     def ask(self, question: Question) -> str | Rejection:
         """Ask, and wait for a suite that is away or busy.
 

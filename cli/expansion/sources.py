@@ -20,7 +20,7 @@ MOST_ROWS: Final = 100_000
 
 PARQUET: Final = b"PAR1"
 
-_LINE_BREAK: Final = re.compile(rb"[ \t]*[\r\n][ \t\r\n]*")
+_LINE_BREAK: Final = re.compile(rb"[\r\n][ \t\r\n]*")
 
 
 @dataclass(frozen=True, slots=True)

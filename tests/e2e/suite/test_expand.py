@@ -152,6 +152,7 @@ def test_a_gateway_that_comes_back_is_waited_for(rewriter: RunningSuite, rows_fi
     running = start(rewriter, *words(rows_file, output, "--variants", "4"))
     wait_for(output.exists, "a first variant")
     rewriter.processes()["gateway"].kill()
+    assert running.poll() is None
     out, said = running.communicate(timeout=120)
     assert running.returncode == 0, said
     assert len(made(output)) > 16
@@ -164,6 +165,7 @@ def test_what_cannot_be_is_told_and_nothing_is_written(rewriter: RunningSuite, r
     pq.write_table(pa.Table.from_pylist(ROWS), parquet)
     cases = [
         (["data", "expand", str(rows_file), "--model", "nobody", "-o", str(output)], 4, "nobody"),
+        (["data", "expand", str(rows_file), "--model", "../x?y#z", "-o", str(output)], 2, "x?y#z"),
         (words(rows_file, theirs), 2, "exists and is not what was made from these rows"),
         (words(rows_file, rows_file), 2, "is the file of the rows"),
         (words(parquet, output), 2, "is Parquet"),
