@@ -156,3 +156,12 @@ def parse_adapter_reference(name: str, field: str = "name") -> AdapterName | Ada
     parts = name.split("/")
     kind = kinds.get(parts[4]) if len(parts) == 6 else None
     return kind.parse(name, field) if kind else AdapterName.parse(name, field)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyName(ResourceName):
+    """``projects/{project}/apiKeys/{api_key}``."""
+
+    pattern: ClassVar[str] = "projects/{project}/apiKeys/{api_key}"
+    project: str
+    api_key: str

@@ -1,0 +1,105 @@
+"""Projects, keys and the audit log in the memory of one process, for tests."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+
+from services.common.auth.caller import Scope
+from services.common.auth.guard import AuditEntry
+from services.common.resource_names import DEFAULT_PROJECT, ApiKeyName
+from services.registry.iam.model import ApiKey, NewKey, Project, RecordedEntry
+from services.registry.iam.postgres import ADMIN_KEY
+
+
+class MemoryIamStore:
+    """See `IamStore`."""
+
+    def __init__(self) -> None:
+        """Begin with the default project."""
+        now = datetime.now(UTC)
+        default = Project(project=DEFAULT_PROJECT, display_name="", create_time=now)
+        self._projects = {DEFAULT_PROJECT: default}
+        self._keys: dict[ApiKeyName, ApiKey] = {}
+        self._digests: dict[str, ApiKeyName] = {}
+        self._entries: list[RecordedEntry] = []
+
+    async def create_project(self, project: str, display_name: str) -> Project | None:
+        """See `IamStore.create_project`."""
+        if project in self._projects:
+            return None
+        made = Project(project=project, display_name=display_name, create_time=datetime.now(UTC))
+        self._projects[project] = made
+        return made
+
+    async def list_projects(self, *, after: str, limit: int, only: str | None) -> Sequence[Project]:
+        """See `IamStore.list_projects`."""
+        names = sorted(name for name in self._projects if name > after and only in {None, name})
+        return [self._projects[name] for name in names[:limit]]
+
+    async def create_key(self, new: NewKey) -> ApiKey | None:
+        """See `IamStore.create_key`."""
+        if new.name.project not in self._projects:
+            return None
+        values = {field.name: getattr(new, field.name) for field in fields(new) if field.name != "digest"}
+        key = ApiKey(**values, create_time=datetime.now(UTC), revoke_time=None, position=len(self._keys) + 1)
+        self._keys[new.name] = key
+        self._digests[new.digest] = new.name
+        return key
+
+    async def find_key(self, name: ApiKeyName) -> ApiKey | None:
+        """See `IamStore.find_key`."""
+        return self._keys.get(name)
+
+    async def list_keys(self, project: str, *, before: int | None, limit: int) -> Sequence[ApiKey]:
+        """See `IamStore.list_keys`."""
+        mine = [key for key in self._keys.values() if key.name.project == project]
+        found = [key for key in mine if before is None or key.position < before]
+        return sorted(found, key=lambda key: -key.position)[:limit]
+
+    async def revoke_key(self, name: ApiKeyName) -> ApiKey | None:
+        """See `IamStore.revoke_key`."""
+        key = self._keys.get(name)
+        if key is not None and key.revoke_time is None:
+            key = self._keys[name] = replace(key, revoke_time=datetime.now(UTC))
+        return key
+
+    async def find_valid(self, digest: str) -> ApiKey | None:
+        """See `IamStore.find_valid`."""
+        name = self._digests.get(digest)
+        key = None if name is None else self._keys[name]
+        if key is None or key.revoke_time is not None:
+            return None
+        return key if key.expire_time is None or key.expire_time > datetime.now(UTC) else None
+
+    async def put_admin_key(self, prefix: str, digest: str) -> None:
+        """See `IamStore.put_admin_key`."""
+        name = ApiKeyName(DEFAULT_PROJECT, ADMIN_KEY)
+        self._digests = {digest: kept for digest, kept in self._digests.items() if kept != name}
+        await self.create_key(
+            NewKey(
+                name=name,
+                display_name="the key in run/admin.key",
+                prefix=prefix,
+                digest=digest,
+                scopes=(Scope.ADMIN,),
+                all_projects=True,
+                requests_per_minute=0,
+                tokens_per_minute=0,
+                creator="services/registry",
+                expire_time=None,
+            )
+        )
+
+    async def record(self, entries: Sequence[AuditEntry]) -> None:
+        """See `IamStore.record`."""
+        for entry in entries:
+            self._entries.append(RecordedEntry(sequence=len(self._entries) + 1, entry=entry))
+
+    async def list_entries(self, project: str | None, *, before: int | None, limit: int) -> Sequence[RecordedEntry]:
+        """See `IamStore.list_entries`."""
+        found = [
+            kept
+            for kept in reversed(self._entries)
+            if (project is None or kept.entry.project == project) and (before is None or kept.sequence < before)
+        ]
+        return found[:limit]
