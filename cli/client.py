@@ -32,12 +32,34 @@ def find_suite(data_directory: Path | None) -> str:
         return DEFAULT_URL
 
 
+def find_key(data_directory: Path | None, url: str) -> str | None:
+    """The API key: ``TENON_API_KEY``, else, for the suite of the data directory and no other, the one in ``run/admin.key``."""
+    if key := os.environ.get("TENON_API_KEY"):
+        return key
+    run = (data_directory or default_data_dir()) / "run"
+    try:
+        own = json.loads((run / "endpoints.json").read_text())["gateway"]
+        return (run / "admin.key").read_text().strip() if url == own else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def connect(data_directory: Path | None) -> "Suite":
+    """Connect to the running suite with the key that opens it."""
+    url = find_suite(data_directory)
+    return Suite(url, find_key(data_directory, url))
+
+
 class Suite:
     """A connection to a suite's gateway. Every failure is a DomainError."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
+        """Connect with a key, to the project of ``TENON_PROJECT`` where the key is for several."""
         self.url = url
-        self._http = httpx2.Client(base_url=url, timeout=_TIMEOUT, trust_env=False)
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        if project := os.environ.get("TENON_PROJECT"):
+            headers["Tenon-Project"] = project
+        self._http = httpx2.Client(base_url=url, timeout=_TIMEOUT, trust_env=False, headers=headers)
 
     def __enter__(self) -> Self:
         return self

@@ -32,6 +32,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "job": "cli.commands.job",
     "adapter": "cli.commands.adapter",
     "chat": "cli.commands.chat",
+    "key": "cli.commands.access",
+    "project": "cli.commands.access",
+    "audit": "cli.commands.access",
     "fingerprint": "cli.commands.fingerprint",
     "seal": "cli.commands.seal",
     "verify": "cli.commands.verify",
@@ -76,7 +79,7 @@ def tenon(context: click.Context, data_dir: Path | None) -> None:
     """Train, register and serve LoRA adapters, each only on the base it was trained on.
 
     `tenon up` starts a suite on this machine; the other commands find it by TENON_URL, else by the data directory,
-    else at http://127.0.0.1:8600. `fingerprint`, `seal` and `verify` need none.
+    else at http://127.0.0.1:8600, and its key by TENON_API_KEY, else in the data directory. `fingerprint`, `seal` and `verify` need none.
 
     Exit status: 0 done, 1 failed, 2 unusable input, 3 refused, 4 not found, 5 the suite does not answer.
     """

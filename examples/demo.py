@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from cli.client import Suite
+from cli.client import Suite, find_key
 from cli.commands.base import register_base
 from cli.progress import follow
 from examples.bases import default_directory, ensure_bases
+from services.common.auth.credentials import KeyCredentials
 from services.common.errors import DomainError, Reason
 from services.common.rpc.channel import open_channel
 from tenon.inference.v1 import inference_pb2, inference_pb2_grpc
@@ -78,7 +80,8 @@ def main() -> int:
     console.rule("1. Base models")
     bases = ensure_bases(default_directory(), lambda line: console.print(line, markup=False))
     with tempfile.TemporaryDirectory(prefix="tenon demo ") as directory, running_suite(Path(directory)) as endpoints:
-        with Suite(endpoints["gateway"]) as suite:
+        key = find_key(Path(directory), endpoints["gateway"])
+        with Suite(endpoints["gateway"], key) as suite:
             for name, path in bases.items():
                 registered = register_base(suite, str(path), name, Path(directory) / "cache")
                 console.print(f"{name}: {registered['fingerprint']['architecture']}, "
@@ -90,7 +93,7 @@ def main() -> int:
                 console.rule("3. Answers: base beside adapter")
                 scores = {plan.name: show(exam.result()) for plan, exam in zip(plans, exams, strict=True)}
         console.rule("4. Wrong pairs")
-        refused = asyncio.run(try_wrong_pairs(endpoints["inference"], plans))
+        refused = asyncio.run(try_wrong_pairs(endpoints["inference"], key, plans))
     console.rule("Result")
     good = report(scores, refused, len(plans) * (len(plans) - 1))
     console.print(f"{time.monotonic() - started:.0f} s in all")
@@ -194,10 +197,11 @@ def ask(suite: Suite, model: str, question: str, plan: Plan) -> str:
     return str(answer["choices"][0]["message"]["content"])
 
 
-async def try_wrong_pairs(target: str, plans: list[Plan]) -> int:
+async def try_wrong_pairs(target: str, key: str | None, plans: list[Plan]) -> int:
     """Ask inference for every adapter on every base that is not its own; gives how many were refused rightly."""
     refused = 0
-    async with open_channel(target) as channel:
+    credentials = KeyCredentials(SecretStr(key)) if key else None
+    async with open_channel(target, credentials=credentials) as channel:
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
         for plan in plans:
             for base in {other.base for other in plans} - {plan.base}:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from gateway.auth import Authentication
 from gateway.body_limit import BodyLimit
 from gateway.context import RequestContext
 from gateway.errors import install_error_handlers
@@ -19,6 +20,7 @@ from gateway.routes import (
     files,
     fine_tuning,
     health,
+    iam,
     models,
 )
 from gateway.routes.common import ERRORS
@@ -34,6 +36,7 @@ _ROUTERS: Final = (
     base_models,
     adapters,
     adapter_files,
+    iam,
     health,
 )
 
@@ -70,6 +73,7 @@ def create_app(services: Services) -> FastAPI:
         adapter_files.IMPORT_PATH: settings.http_max_adapter_bytes,
     }
     app.add_middleware(BodyLimit, max_bytes=settings.http_max_body_bytes, max_bytes_of=uploads)
+    app.add_middleware(Authentication, introspect=services.introspect)
     app.add_middleware(RequestContext)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app

@@ -77,6 +77,8 @@ def error_response(error: DomainError) -> JSONResponse:
     rendering = _rendering(error)
     wait = rendering.retry_after if error.retry_after is None else error.retry_after
     headers = {} if wait is None else {"Retry-After": str(max(1, math.ceil(wait)))}
+    if error.reason is Reason.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(error_body(error), rendering.status, headers)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from gateway.limits import charge
 from gateway.mapping.generation import in_rest_terms
 from gateway.services import Services
 from services.common.errors import DomainError
@@ -34,9 +35,11 @@ class Head:
 async def generate(services: Services, request: inference_pb2.GenerateRequest) -> inference_pb2.GenerateResponse:
     """Ask for an answer as a whole."""
     try:
-        return await services.inference.Generate(request, timeout=services.settings.generate_seconds)
+        answer = await services.inference.Generate(request, timeout=services.settings.generate_seconds)
     except DomainError as error:
         raise in_rest_terms(error) from None
+    _charge(answer.usage)
+    return answer
 
 
 async def stream(
@@ -46,8 +49,14 @@ async def stream(
     call = services.inference.StreamGenerate(request, timeout=services.settings.generate_seconds)
     try:
         async for piece in call:
+            if piece.HasField("usage"):
+                _charge(piece.usage)
             yield piece
     except DomainError as error:
         raise in_rest_terms(error) from None
     finally:
         call.cancel()
+
+
+def _charge(usage: inference_pb2.Usage) -> None:
+    charge(usage.prompt_tokens + usage.completion_tokens)

@@ -1,4 +1,4 @@
-"""Ids of REST to and from resource names: the project is ``default``, and ``model`` has a small grammar of its own.
+"""Ids of REST to and from resource names: the project is that of the request's key, and ``model`` has a small grammar of its own.
 
 ``model`` is ``base/ID`` (a base), ``ADAPTER:ALIAS``, ``ADAPTER@VERSION``, or an ID that is a base or an adapter.
 """
@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Final
 
+from gateway.auth import current_project
 from gateway.services import Services
 from services.common.errors import DomainError, Reason, Violation
 from services.common.resource_names import (
-    DEFAULT_PROJECT,
     AdapterName,
     AdapterVersionName,
     AliasName,
@@ -22,7 +22,11 @@ from services.common.resource_names import (
 )
 from tenon.registry.v1 import adapter_pb2, base_model_pb2
 
-PROJECT: Final = str(ProjectName(DEFAULT_PROJECT))
+
+def parent() -> str:
+    """The project of the request at hand."""
+    return str(ProjectName(current_project()))
+
 
 BASE_PREFIX: Final = "base/"
 
@@ -41,7 +45,7 @@ def base_model_name(base_id: str, field: str = "model") -> BaseModelName:
 
 def adapter_name(adapter_id: str, field: str = "adapter") -> AdapterName:
     """The adapter of an id."""
-    return AdapterName(DEFAULT_PROJECT, check_slug(adapter_id, field))
+    return AdapterName(current_project(), check_slug(adapter_id, field))
 
 
 def version_name(adapter: AdapterName, version: str, field: str = "version") -> AdapterVersionName:
@@ -51,12 +55,12 @@ def version_name(adapter: AdapterName, version: str, field: str = "version") -> 
 
 def dataset_name(file_id: str, field: str = "file_id") -> DatasetName:
     """The data set that REST calls a file."""
-    return DatasetName(DEFAULT_PROJECT, check_slug(file_id, field))
+    return DatasetName(current_project(), check_slug(file_id, field))
 
 
 def job_name(job_id: str) -> TrainingJobName:
     """The job of an id."""
-    return TrainingJobName(DEFAULT_PROJECT, check_slug(job_id, "fine_tuning_job_id"))
+    return TrainingJobName(current_project(), check_slug(job_id, "fine_tuning_job_id"))
 
 
 def public_version(name: str) -> str:
@@ -80,7 +84,7 @@ def parse_model(model: str) -> ModelName | str:
         return version_name(adapter_name(adapter, "model"), version, "model")
     adapter, colon, alias = model.partition(":")
     if colon:
-        return AliasName(DEFAULT_PROJECT, check_slug(adapter, "model"), check_slug(alias, "model"))
+        return AliasName(current_project(), check_slug(adapter, "model"), check_slug(alias, "model"))
     return check_slug(model, "model")
 
 
@@ -93,7 +97,7 @@ async def resolve_model(services: Services, model: str) -> ModelName:
     parsed = parse_model(model)
     if not isinstance(parsed, str):
         return parsed
-    base, adapter = BaseModelName(parsed), AdapterName(DEFAULT_PROJECT, parsed)
+    base, adapter = BaseModelName(parsed), AdapterName(current_project(), parsed)
     is_base, is_adapter = await asyncio.gather(
         _exists(services.base_models.GetBaseModel(base_model_pb2.GetBaseModelRequest(name=str(base)))),
         _exists(services.adapters.GetAdapter(adapter_pb2.GetAdapterRequest(name=str(adapter)))),

@@ -9,7 +9,11 @@ from fastapi import Depends, Request
 from grpc import aio
 
 from gateway.settings import GatewaySettings
+from services.common.auth.connect import own_credentials
+from services.common.auth.credentials import PassedOn
+from services.common.auth.introspection import Introspect, RememberedIntrospection, by_rpc
 from services.common.rpc.channel import open_channel
+from tenon.iam.v1 import iam_pb2_grpc
 from tenon.inference.v1 import inference_pb2_grpc
 from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2_grpc
 from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, training_job_pb2_grpc
@@ -26,6 +30,8 @@ class Services:
         jobs: the trainer's jobs.
         transfers: the trainer's way in and out for adapters.
         inference: answers.
+        iam: projects, keys and the audit log.
+        introspect: tells who presents a key; None in a suite without keys.
         channels: the channels beneath, by the service's name.
         settings: deadlines and limits.
     """
@@ -37,6 +43,8 @@ class Services:
     jobs: "training_job_pb2_grpc.TrainingJobServiceAsyncStub"
     transfers: "adapter_transfer_pb2_grpc.AdapterTransferServiceAsyncStub"
     inference: "inference_pb2_grpc.InferenceServiceAsyncStub"
+    iam: "iam_pb2_grpc.IamServiceAsyncStub"
+    introspect: Introspect | None
     channels: Mapping[str, aio.Channel]
     settings: GatewaySettings
 
@@ -44,12 +52,15 @@ class Services:
 @asynccontextmanager
 async def open_services(settings: GatewaySettings) -> AsyncIterator[Services]:
     """Open the channels; services need not be up, and may go and come back."""
-    limit = settings.grpc_max_message_bytes
+    limit, token = settings.grpc_max_message_bytes, settings.service_token
+    callers = None if token is None else PassedOn(token)
     async with (
-        open_channel(settings.registry_target, max_message_bytes=limit) as registry,
-        open_channel(settings.trainer_target, max_message_bytes=limit) as trainer,
-        open_channel(settings.inference_target, max_message_bytes=limit) as inference,
+        open_channel(settings.registry_target, max_message_bytes=limit, credentials=callers) as registry,
+        open_channel(settings.trainer_target, max_message_bytes=limit, credentials=callers) as trainer,
+        open_channel(settings.inference_target, max_message_bytes=limit, credentials=callers) as inference,
+        open_channel(settings.registry_target, credentials=own_credentials(settings, "gateway")) as own,
     ):
+        introspection = iam_pb2_grpc.IntrospectionServiceStub(own)
         yield Services(
             base_models=base_model_pb2_grpc.BaseModelServiceStub(registry),
             adapters=adapter_pb2_grpc.AdapterServiceStub(registry),
@@ -58,6 +69,8 @@ async def open_services(settings: GatewaySettings) -> AsyncIterator[Services]:
             transfers=adapter_transfer_pb2_grpc.AdapterTransferServiceStub(trainer),
             inference=inference_pb2_grpc.InferenceServiceStub(inference),
             channels={"registry": registry, "trainer": trainer, "inference": inference},
+            iam=iam_pb2_grpc.IamServiceStub(registry),
+            introspect=None if token is None else RememberedIntrospection(by_rpc(introspection)),
             settings=settings,
         )
 

@@ -2,13 +2,12 @@
 
 from pydantic import Field
 
-from services.common.settings import MIB, RegistryClientSettings
+from services.common.settings import MIB, ListeningSettings, RegistryClientSettings
 
 
-class GatewaySettings(RegistryClientSettings):
+class GatewaySettings(ListeningSettings, RegistryClientSettings):
     """What ``python -m gateway`` understands."""
 
-    listen: str = Field("127.0.0.1:0", pattern=r"^.+:\d{1,5}$", description="host:port to listen on.")
     trainer_target: str = Field(description="host:port of the trainer.")
     inference_target: str = Field(description="host:port of inference.")
     grpc_max_message_bytes: int = Field(16 * MIB, ge=MIB, le=256 * MIB, description="Largest message accepted or sent.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cli.client import Json, Suite, find_suite
+from cli.client import Json, Suite, connect
 from cli.commands.adapter_export import export
 from cli.commands.adapter_import import import_
 from cli.output import json_option, print_json, print_table, printable, shown_time
@@ -35,7 +35,7 @@ adapter.add_command(export)
 @click.pass_obj
 def list_(data_dir: Path | None, as_json: bool) -> None:
     """List the adapters, with the version that answers for each, its base, and who vouches for it."""
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         rows = list(suite.listed("/v1/adapters"))
     if as_json:
         print_json(rows)
@@ -58,7 +58,7 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
 @click.pass_obj
 def show(data_dir: Path | None, name: str, as_json: bool) -> None:
     """Show an adapter with its aliases and its versions, newest first."""
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         found = suite.get(f"/v1/adapters/{name}")
         versions = list(suite.listed(f"/v1/adapters/{name}/versions"))
     if as_json:
@@ -94,7 +94,7 @@ def show(data_dir: Path | None, name: str, as_json: bool) -> None:
 @click.pass_obj
 def revoke(data_dir: Path | None, name: str, version: str, reason: str, as_json: bool) -> None:
     """Withdraw a version for good: it is listed, and answers no more."""
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         digest = find_version(suite, name, version)
         before = _state(suite, name, digest)
         revoked = suite.post(f"/v1/adapters/{name}/versions/{digest}/revoke", {"reason": reason})
@@ -131,7 +131,7 @@ def alias(
     """
     if version is None and gated is None:
         raise click.UsageError("Give a VERSION to point it at, or --gated or --not-gated to set its gate.")
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         digest = None if version is None else find_version(suite, name, version)
         asked = {"version": digest, "gated": gated, "reason": reason}
         body = {key: value for key, value in asked.items() if value not in {None, ""}}

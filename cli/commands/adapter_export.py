@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cli.client import Json, Suite, find_suite
+from cli.client import Json, Suite, connect
 from cli.output import json_option, print_json
 from cli.versions import find_version, is_version, short
 from services.common.admission.directory import ENVELOPE_FILE, MANIFEST_FILE
@@ -35,7 +35,7 @@ def export(data_dir: Path | None, *, name: str, directory: Path | None, referenc
     check_slug(name, "name")
     target = directory or Path(name)
     _require_free(target)
-    with Suite(find_suite(data_dir)) as suite, _appearing(target) as pending:
+    with connect(data_dir) as suite, _appearing(target) as pending:
         digest = _find(suite, name, reference)
         source = f"/v1/adapters/{name}/versions/{digest}/files"
         manifest = _manifest(suite, source, digest)

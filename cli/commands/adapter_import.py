@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from cli.client import Json, Suite, find_suite
+from cli.client import Json, Suite, connect
 from cli.keys import own_public_key
 from cli.local_base import slug
 from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, CommandError, json_option, print_json
@@ -69,7 +69,7 @@ def import_(
         raise CommandError(error, EXIT_UNUSABLE) from None
     try:
         files = _files(directory, ignore_manifest=ignore_manifest)
-        with Suite(find_suite(data_dir)) as suite:
+        with connect(data_dir) as suite:
             before = _what_answered(suite, name)
             version = suite.upload_files(f"/v1/adapters/{name}/versions", files, {"base_model": base_id})
     except DomainError as error:

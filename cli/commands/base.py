@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.client import Json, Suite, find_suite
+from cli.client import Json, Suite, connect
 from cli.derivation import check_derived, find_origin, origin_name
 from cli.local_base import slug
 from cli.output import json_option, print_json, print_table
@@ -37,7 +37,7 @@ def add(data_dir: Path | None, source: str, base_id: str | None, origin: str | N
     A base of another architecture, tokenizer or processor is refused.
     """
     cache = (data_dir or default_data_dir()) / "cache"
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         registered = register_base(suite, source, base_id or default_id(source), cache, origin=origin)
         root = registered["fingerprint"]["derived_from"]
         roots = suite.get("/v1/base_models", fingerprint_id=root)["data"] if root else []
@@ -56,7 +56,7 @@ def add(data_dir: Path | None, source: str, base_id: str | None, origin: str | N
 @click.pass_obj
 def list_(data_dir: Path | None, as_json: bool) -> None:
     """List the registered base models."""
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         rows = list(suite.listed("/v1/base_models"))
     if as_json:
         print_json(rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.client import Json, Suite, find_suite
+from cli.client import Json, Suite, connect
 from cli.output import json_option, print_json
 from cli.versions import find_model
 from services.common.errors import DomainError, Reason
@@ -45,7 +45,7 @@ def chat(
     if schema is not None:
         request["response_format"] = _format(schema)
     messages = [{"role": "system", "content": system}] if system else []
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         request["model"] = find_model(suite, model)
         if message is None:
             _converse(suite, request, messages)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.client import Json, Suite, find_suite
+from cli.client import Json, connect
 from cli.commands.data_expand import expand
 from cli.output import EXIT_UNUSABLE, json_option, print_json, print_table, shown_time
 from cli.tokens import print_preview, print_summary
@@ -58,7 +58,7 @@ def check(
     FILE is JSON Lines, a JSON array or Parquet. Exit status 2 if there is a fault.
     """
     query = _query(format=format_, base_model=base_id, max_sequence_length=max_sequence_length)
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         answers = list(suite.lines("/v1/datasets/check", file, **query))
     faults = [answer["fault"] for answer in answers if "fault" in answer]
     summary: Json = next(answer["summary"] for answer in answers if "summary" in answer)
@@ -78,7 +78,7 @@ def check(
 @click.pass_obj
 def upload(data_dir: Path | None, file: Path, format_: str | None, as_json: bool) -> None:
     """Store FILE as a data set, if every row is good, and print its id."""
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         stored = suite.upload("/v1/files", file, {"purpose": "fine-tune", **_query(format=format_)})
     print_json(stored) if as_json else click.echo(stored["id"])
 
@@ -88,7 +88,7 @@ def upload(data_dir: Path | None, file: Path, format_: str | None, as_json: bool
 @click.pass_obj
 def list_(data_dir: Path | None, as_json: bool) -> None:
     """List the stored data sets, newest first."""
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         rows = suite.get("/v1/files", limit=1000)["data"]
     if as_json:
         print_json(rows)
@@ -110,7 +110,7 @@ def show(
     """Show what a stored data set holds, and with --base what training on that base would read and learn of it."""
     if max_sequence_length is not None and base_id is None:
         raise click.UsageError("--max-sequence-length needs --base, whose tokens it counts.")
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         stored = suite.get(f"/v1/files/{data_id}")
         summary = stored["tenon"]["statistics"]
         if base_id:
@@ -145,7 +145,7 @@ def preview(
     `tenon data upload` and `tenon data list` give the id.
     """
     query = _query(base_model=base_id, max_sequence_length=max_sequence_length, skip=skip, limit=limit)
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         shown = suite.get(f"/v1/datasets/{data_id}/preview", **query)
     print_json(shown) if as_json else print_preview(shown)
 

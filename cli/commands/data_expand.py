@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cli.client import Json, Suite, find_suite
+from cli.client import Json, Suite, connect
 from cli.expansion.asking import Asker
 from cli.expansion.making import Maker, Offer, Wish, make
 from cli.expansion.result import Result
@@ -73,7 +73,7 @@ def expand(
         raise DomainError(Reason.INVALID_ARGUMENT, text, {"field": "output"})
     expansion = go_on(original, output)
     result = Result(output, expansion)
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         before = expansion.variant_count
         rejected = _expand(suite, choices, expansion, result)
         report = _report(output, expansion, choices, before, rejected)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cli.client import Json, Suite, find_suite
+from cli.client import Json, connect
 from cli.output import EXIT_FAILED, json_option, print_json, print_table, shown_time
 from cli.plans import show_report
 from cli.progress import follow
@@ -24,7 +24,7 @@ def job() -> None:
 @click.pass_obj
 def list_(data_dir: Path | None, as_json: bool) -> None:
     """List the training jobs, newest first."""
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         rows = suite.get("/v1/fine_tuning/jobs", limit=100)["data"]
     if as_json:
         print_json(rows)
@@ -45,7 +45,7 @@ def _shown(job: Json) -> Json:
 @click.pass_obj
 def watch(data_dir: Path | None, job_id: str, as_json: bool) -> None:
     """Follow a job until it ends. Exit status 1 if it did not succeed."""
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         ended = follow(suite, job_id, as_json=as_json)
     if ended["status"] != ENDED_WELL:
         raise SystemExit(EXIT_FAILED)
@@ -57,7 +57,7 @@ def watch(data_dir: Path | None, job_id: str, as_json: bool) -> None:
 @click.pass_obj
 def report(data_dir: Path | None, job_id: str, as_json: bool) -> None:
     """Show what a job's training has taught: the verdict, its reasons, and answers beside the base's."""
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         found = suite.get(f"/v1/training_jobs/{job_id}/report")
     if as_json:
         print_json(found)
@@ -93,7 +93,7 @@ def resume(data_dir: Path | None, job_id: str, as_json: bool) -> None:
 
 
 def _ask(data_dir: Path | None, job_id: str, what: str, *, as_json: bool) -> None:
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         answer = suite.post(f"/v1/fine_tuning/jobs/{job_id}/{what}")
     if as_json:
         print_json(answer)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from cli.client import Suite, find_suite
+from cli.client import Suite, connect
 from cli.commands.data import FORMATS
 from cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, json_option, print_json
 from cli.plans import show_plan
@@ -118,7 +118,7 @@ def train(
     """
     if validation_file and validation_fraction is not None:
         raise click.UsageError("Give --validation-data or --validation-fraction, not both.")
-    with Suite(find_suite(data_dir)) as suite:
+    with connect(data_dir) as suite:
         fields = {"purpose": "fine-tune"} | ({"format": format_} if format_ else {})
         uploaded = suite.upload("/v1/files", file, fields)
         layers = {

@@ -74,6 +74,11 @@ class DataDirectory:
         return self.run / "endpoints.json"
 
     @property
+    def admin_key(self) -> Path:
+        """The API key that may do everything; made once, and readable by the directory's owner alone."""
+        return self.run / "admin.key"
+
+    @property
     def uploads(self) -> Path:
         """What is being received; on this disk, because the system's temporary directory may be memory."""
         return self.run / "uploads"

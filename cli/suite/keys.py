@@ -1,30 +1,42 @@
 """DIR/keys: the key that the suite signs manifests with, and the public keys that it trusts."""
 
 import logging
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from pydantic import SecretStr
 
 from cli.suite.data_directory import DataDirectory, unusable
 from cli.suite.files import write_atomically
 from cli.suite.options import UpOptions
+from services.common.auth.keys import new_key
 from services.common.signing import PublicKey, SigningKey, TrustedKeys, make_key_file
 
 # Without any set-up the standard library's logger writes warnings to stderr: see cli/suite/supervisor.py.
 log: Final = logging.getLogger(__name__)
 
 
+def _new_token() -> SecretStr:
+    return SecretStr(secrets.token_urlsafe(32))
+
+
 @dataclass(frozen=True, slots=True)
 class SuiteKeys:
-    """Where the services find their keys; no key itself.
+    """Where the services find their keys.
 
     Attributes:
         signing: PEM file of the private key, for those who publish adapters.
         trusted: PEM files of public keys, and directories of them, for those who check signatures.
+        admin: file of the API key that may do everything.
+        service_token: what the services know one another by; of one run.
     """
 
     signing: Path
     trusted: tuple[Path, ...]
+    admin: Path
+    service_token: SecretStr = field(default_factory=_new_token, compare=False)
 
 
 def prepare_keys(directory: DataDirectory, options: UpOptions) -> SuiteKeys:
@@ -49,7 +61,18 @@ def prepare_keys(directory: DataDirectory, options: UpOptions) -> SuiteKeys:
     trusted = options.trusted_keys or (directory.trusted_keys,)
     if key.public.key_id not in TrustedKeys.load(trusted).key_ids:
         trusted = (*trusted, own)
-    return SuiteKeys(chosen or directory.signing_key, trusted)
+    return SuiteKeys(chosen or directory.signing_key, trusted, _admin_key(directory.admin_key))
+
+
+def _admin_key(file: Path) -> Path:
+    """Make the admin key where there is none.
+
+    Raises:
+        DomainError: DATA_DIRECTORY_UNUSABLE.
+    """
+    if not file.exists():
+        write_atomically(file, f"{new_key()}\n")
+    return file
 
 
 def _keys_are_lost(directory: DataDirectory, options: UpOptions) -> bool:

@@ -27,6 +27,12 @@ GATEWAY: Final = "gateway"
 
 SIGNING_VARIABLE: Final = "TENON_SIGNING_KEY_FILE"
 TRUST_VARIABLE: Final = "TENON_TRUSTED_KEYS"
+TOKEN_VARIABLE: Final = "TENON_SERVICE_TOKEN"  # noqa: S105  # the variable's name
+ADMIN_KEY_VARIABLE: Final = "TENON_ADMIN_KEY_FILE"
+OWN_VARIABLES: Final = frozenset(
+    {SIGNING_VARIABLE, TRUST_VARIABLE, TOKEN_VARIABLE, ADMIN_KEY_VARIABLE, "TENON_API_KEY"}
+)
+"""What the suite's processes get from here and from nowhere else."""
 
 INFERENCE_COMPUTES: Final = MappingProxyType(
     {
@@ -67,13 +73,20 @@ def addresses(gateway: Address, ports: Sequence[int]) -> Addresses:
 def service_processes(directory: DataDirectory, at: Addresses, database_url: str, keys: SuiteKeys) -> list[ProcessSpec]:
     """Describe every process but Postgres, on which they depend by name."""
     environment = _environment(directory, at, database_url)
+    environment[TOKEN_VARIABLE] = keys.service_token.get_secret_value()
     # Who signs gets the private key's path, and nobody else.
     signing = {SIGNING_VARIABLE: str(keys.signing)}
     trusting = {**environment, TRUST_VARIABLE: json.dumps([str(path) for path in keys.trusted])}
     stateful, registry = (POSTGRES,), (REGISTRY,)
     # A service comes up without the others and finds them when they are there, so that all can start at the same time.
     return [
-        _grpc_server(REGISTRY, "services.registry", at.registry, trusting, depends_on=stateful),
+        _grpc_server(
+            REGISTRY,
+            "services.registry",
+            at.registry,
+            {**trusting, ADMIN_KEY_VARIABLE: str(keys.admin)},
+            depends_on=stateful,
+        ),
         _grpc_server(TRAINER, "services.trainer", at.trainer, trusting | signing, depends_on=stateful, uses=registry),
         _worker(directory.run / "worker.ready", environment | signing, depends_on=stateful, uses=registry),
         _grpc_server(INFERENCE, "services.inference", at.inference, dict(INFERENCE_COMPUTES) | trusting, uses=registry),
@@ -129,7 +142,7 @@ def _python(module: str) -> tuple[str, ...]:
 
 
 def _environment(directory: DataDirectory, at: Addresses, database_url: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in {SIGNING_VARIABLE, TRUST_VARIABLE}}
+    inherited = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
     return {
         **inherited,
         "PYTHONUNBUFFERED": "1",

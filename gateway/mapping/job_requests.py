@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from gateway.names import PROJECT, adapter_name, base_model_name, dataset_name
+from gateway.names import adapter_name, base_model_name, dataset_name, parent
 from gateway.schemas.fine_tuning import CreateJob, Hyperparameters
 from services.common.errors import DomainError, Reason, Violation
 from services.common.resource_names import AdapterName
@@ -71,7 +71,7 @@ def create_request(job: CreateJob, request_id: str) -> training_job_pb2.CreateTr
     parameters = _hyperparameters(_chosen(job))
     parameters.seed = identity.seed if job.seed is None else job.seed
     return training_job_pb2.CreateTrainingJobRequest(
-        parent=PROJECT,
+        parent=parent(),
         training_job_id=f"ftjob-{identity.token}",
         request_id=request_id,
         training_job=training_job_pb2.TrainingJob(

@@ -5,13 +5,13 @@ from typing import Final, Literal
 
 from google.rpc import status_pb2
 
+from gateway.auth import current_project
 from gateway.mapping.hyperparameters import hyperparameters
 from gateway.mapping.times import rfc3339, unix
 from gateway.mapping.training import plan_object
 from gateway.names import last_part, public_version
 from gateway.schemas.fine_tuning import Job, JobError, JobExtension, JobProgress
 from services.common.errors import from_status
-from services.common.resource_names import DEFAULT_PROJECT
 from tenon.trainer.v1 import training_job_pb2
 
 Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -47,7 +47,7 @@ def job_object(job: training_job_pb2.TrainingJob) -> Job:
         finished_at=unix(job.end_time) if job.HasField("end_time") else None,
         model=last_part(job.base_model),
         fine_tuned_model=public_version(job.adapter_version) or None,
-        organization_id=DEFAULT_PROJECT,
+        organization_id=current_project(),
         status=status,
         training_file=last_part(job.dataset),
         validation_file=last_part(job.validation_dataset) or None,

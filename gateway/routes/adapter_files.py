@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from gateway.adapter_form import AdapterForm
 from gateway.mapping.adapters import version_object
 from gateway.multipart import FileStart, read_form
-from gateway.names import PROJECT, adapter_name, base_model_name, version_name
+from gateway.names import adapter_name, base_model_name, parent, version_name
 from gateway.schemas.adapters import AdapterVersion
 from gateway.services import Services, ServicesOf
 from gateway.sse import started
@@ -69,7 +69,7 @@ async def import_version(adapter_id: str, request: Request, services: ServicesOf
     adapter = adapter_name(adapter_id, "adapter_id")
     form = AdapterForm(read_form(request))
     start = transfer_pb2.ImportStart(
-        parent=PROJECT, adapter_id=adapter.adapter, base_model=str(base_model_name(await form.open(), "base_model"))
+        parent=parent(), adapter_id=adapter.adapter, base_model=str(base_model_name(await form.open(), "base_model"))
     )
     name = (await _import(services, start, form)).adapter_version
     found = await services.adapters.GetAdapterVersion(adapter_pb2.GetAdapterVersionRequest(name=name))

@@ -8,7 +8,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from gateway.described import describe, describe_all
 from gateway.errors import validation_error
 from gateway.mapping.adapters import alias_object, version_object
-from gateway.names import PROJECT, adapter_name, version_name
+from gateway.names import adapter_name, parent, version_name
 from gateway.routes.common import RequestId
 from gateway.schemas.adapters import Adapter, AdapterVersion, Alias, MoveAlias, RevokeVersion
 from gateway.schemas.common import Listing, Page
@@ -22,7 +22,7 @@ router = APIRouter(tags=["Adapters"])
 @router.get("/v1/adapters")
 async def list_adapters(query: Annotated[Page, Query()], services: ServicesOf) -> Listing[Adapter]:
     """List adapters by id."""
-    request = adapter_pb2.ListAdaptersRequest(parent=PROJECT, page_size=query.page_size, page_token=query.page_token)
+    request = adapter_pb2.ListAdaptersRequest(parent=parent(), page_size=query.page_size, page_token=query.page_token)
     page = await services.adapters.ListAdapters(request)
     return Listing(data=await describe_all(services, page.adapters), next_page_token=page.next_page_token)
 

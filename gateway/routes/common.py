@@ -20,6 +20,8 @@ RequestId = Annotated[
 
 ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": ErrorAnswer, "description": "The request cannot be served as it is; `code` says why."},
+    401: {"model": ErrorAnswer, "description": "No valid API key."},
+    403: {"model": ErrorAnswer, "description": "The key may not do this, here."},
     404: {"model": ErrorAnswer, "description": "Something it names does not exist."},
     409: {"model": ErrorAnswer, "description": "It contradicts what is there now."},
     413: {"model": ErrorAnswer, "description": "It is larger than a limit."},

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from gateway.mapping.files import file_object, format_to_proto
 from gateway.multipart import read_form
-from gateway.names import PROJECT, dataset_name, last_part
+from gateway.names import dataset_name, last_part, parent
 from gateway.routes.common import RequestId, cursor_page
 from gateway.schemas.common import CursorListing
 from gateway.schemas.files import FileCursor, FileDeleted, FileObject
@@ -53,7 +53,7 @@ async def upload_file(request: Request, services: ServicesOf, request_id: Reques
     form = UploadForm(read_form(request))
     await form.open()
     spec = dataset_pb2.DatasetUploadSpec(
-        parent=PROJECT,
+        parent=parent(),
         display_name=form.filename,
         format=format_to_proto(form.fields.get("format")),
         request_id=request_id,
@@ -68,7 +68,7 @@ async def list_files(query: Annotated[FileCursor, Query()], services: ServicesOf
         return CursorListing(data=[])
 
     async def fetch(size: int, token: str) -> tuple[Sequence[dataset_pb2.Dataset], str]:
-        request = dataset_pb2.ListDatasetsRequest(parent=PROJECT, page_size=size, page_token=token)
+        request = dataset_pb2.ListDatasetsRequest(parent=parent(), page_size=size, page_token=token)
         page = await services.datasets.ListDatasets(request)
         return page.datasets, page.next_page_token
 

@@ -10,7 +10,7 @@ from gateway.mapping.events import checkpoint_id, checkpoint_object, event_id, e
 from gateway.mapping.job_requests import create_request, in_rest_terms, plan_request
 from gateway.mapping.jobs import job_object
 from gateway.mapping.training import plan_object, report_object
-from gateway.names import PROJECT, job_name, last_part
+from gateway.names import job_name, last_part, parent
 from gateway.routes.common import RequestId, cursor_page
 from gateway.schemas.common import Cursor, CursorListing
 from gateway.schemas.fine_tuning import Checkpoint, CreateJob, EventCursor, Job, JobEvent, WatchQuery
@@ -44,7 +44,7 @@ async def list_jobs(query: Annotated[Cursor, Query()], services: ServicesOf) -> 
     """List jobs, newest first."""
 
     async def fetch(size: int, token: str) -> tuple[Sequence[training_job_pb2.TrainingJob], str]:
-        request = training_job_pb2.ListTrainingJobsRequest(parent=PROJECT, page_size=size, page_token=token)
+        request = training_job_pb2.ListTrainingJobsRequest(parent=parent(), page_size=size, page_token=token)
         page = await services.jobs.ListTrainingJobs(request)
         return page.training_jobs, page.next_page_token
 

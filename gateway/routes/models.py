@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from gateway.described import describe, describe_all
 from gateway.mapping.generation import expected_base
 from gateway.mapping.models import adapter_as_model, base_as_model, loaded_model, version_as_model
-from gateway.names import PROJECT, resolve_model
+from gateway.names import parent, resolve_model
 from gateway.routes.common import every_item
 from gateway.schemas.common import Listing, Page
 from gateway.schemas.models import LoadedModel, LoadModel, Model, ModelList, UnloadedModel
@@ -82,7 +82,7 @@ async def _bases(services: Services) -> list[Model]:
 
 async def _adapters(services: Services) -> list[Model]:
     async def fetch(size: int, token: str) -> tuple[list[adapter_pb2.Adapter], str]:
-        request = adapter_pb2.ListAdaptersRequest(parent=PROJECT, page_size=size, page_token=token)
+        request = adapter_pb2.ListAdaptersRequest(parent=parent(), page_size=size, page_token=token)
         page = await services.adapters.ListAdapters(request)
         return list(page.adapters), page.next_page_token
 

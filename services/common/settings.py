@@ -3,10 +3,12 @@
 Each service extends ``CommonSettings`` with what it needs; deploy/example.env lists them all with comments.
 """
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from services.common.errors import DomainError, Reason
@@ -46,10 +48,43 @@ class CommonSettings(BaseSettings):
             raise DomainError(Reason.SETTINGS_INVALID, text) from None
 
 
-class ServerSettings(CommonSettings):
-    """What every gRPC server understands."""
+class AuthSettings(CommonSettings):
+    """Whether callers need keys."""
+
+    service_token: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="What the suite's services know one another by; the same in all of them. Unset, a suite asks for no keys, and "
+        "listens on loopback only.",
+    )
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether nobody from another machine can reach ``host:port``."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class ListeningSettings(AuthSettings):
+    """What every server understands."""
 
     listen: str = Field("127.0.0.1:0", pattern=r"^.+:\d{1,5}$", description="host:port to listen on.")
+
+    @field_validator("listen")
+    @classmethod
+    def _strangers_need_keys(cls, listen: str, info: ValidationInfo) -> str:
+        if "service_token" in info.data and info.data["service_token"] is None and not is_loopback(listen):
+            text = "TENON_SERVICE_TOKEN is unset, so that nobody would need a key; set it, or listen on 127.0.0.1"
+            raise PydanticCustomError("keys", text)
+        return listen
+
+
+class ServerSettings(ListeningSettings):
+    """What every gRPC server understands."""
+
     grpc_max_message_bytes: int = Field(16 * MIB, ge=MIB, le=256 * MIB, description="Largest message accepted or sent.")
     drain_seconds: float = Field(10.0, ge=0, description="How long a stopping server lets its calls end.")
 

@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from services.common.artifacts.connect import connect_store
 from services.common.artifacts.store import ArtifactStore
+from services.common.auth.connect import own_credentials, remote_guard
 from services.common.errors import DomainError
 from services.common.identity import BaseFingerprint
 from services.common.rpc.channel import open_channel
@@ -95,10 +96,14 @@ async def inference(settings: InferenceSettings, registry: Registry, store: Arti
 
 async def run(settings: InferenceSettings) -> None:
     """Serve until SIGINT or SIGTERM."""
-    async with open_channel(settings.registry_target) as channel:
+    credentials = own_credentials(settings, "inference")
+    async with (
+        open_channel(settings.registry_target, credentials=credentials) as channel,
+        remote_guard(settings, channel) as guard,
+    ):
         registry = GrpcRegistry(channel)
         async with inference(settings, registry, connect_store(settings)) as service:
-            await serve(settings, [service], {"registry": registry.check})
+            await serve(settings, [service], {"registry": registry.check}, guard)
 
 
 def main() -> int:

@@ -1,5 +1,7 @@
 """What is in memory, as a list that can be paged through."""
 
+from services.common.auth.caller import current_caller
+from services.common.auth.projects import project_of
 from services.common.paging import decode_page_token, encode_page_token, page_limit
 from services.inference.adapters import LoadedAdapter
 from services.inference.bases import BasePool, HostedBase
@@ -37,7 +39,7 @@ def describe_adapter(hosted: HostedBase, adapter: LoadedAdapter) -> LoadedModel:
 
 
 def list_loaded(bases: BasePool, page_size: int, page_token: str) -> tuple[list[LoadedModel], str]:
-    """One page of what is in memory, bases first, each followed by its adapters, and the token of the next page.
+    """One page of what the caller may see in memory, bases first, each followed by its adapters, and the next page's token.
 
     Raises:
         DomainError: INVALID_ARGUMENT for a page size or token that cannot be.
@@ -50,7 +52,13 @@ def list_loaded(bases: BasePool, page_size: int, page_token: str) -> tuple[list[
 
 
 def _models(hosted: HostedBase) -> list[LoadedModel]:
-    return [describe_base(hosted), *(describe_adapter(hosted, adapter) for adapter in hosted.adapters.loaded())]
+    adapters = (describe_adapter(hosted, adapter) for adapter in hosted.adapters.loaded())
+    return [describe_base(hosted), *(adapter for adapter in adapters if _is_visible(adapter))]
+
+
+def _is_visible(adapter: LoadedModel) -> bool:
+    project = project_of(adapter.identity.adapter_version or "")
+    return project is None or current_caller().may_touch(project)
 
 
 def _key(model: LoadedModel) -> str:

@@ -5,6 +5,8 @@ import sys
 
 from services.common.artifacts.connect import connect_store
 from services.common.artifacts.store import ArtifactStore
+from services.common.auth.guard import Guard
+from services.common.auth.introspection import RememberedIntrospection
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.server import Service, serve
@@ -12,9 +14,15 @@ from services.common.signing import Trust, TrustStore
 from services.common.telemetry import telemetry
 from services.registry.adapter_servicer import AdapterServicer
 from services.registry.base_model_servicer import BaseModelServicer
+from services.registry.iam import postgres as iam_postgres
+from services.registry.iam.iam import Iam
+from services.registry.iam.model import IamStore
+from services.registry.iam.own import AdminKey, OwnAuditLog
+from services.registry.iam.servicers import IamServicer, IntrospectionServicer
 from services.registry.postgres import MIGRATIONS, SCHEMA, PostgresRegistryStore
 from services.registry.settings import RegistrySettings
 from services.registry.store import RegistryStore
+from tenon.iam.v1 import iam_pb2_grpc
 from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2_grpc
 
 
@@ -34,6 +42,25 @@ def services(store: RegistryStore, artifacts: ArtifactStore, trust: Trust) -> li
     ]
 
 
+def iam_services(iam: Iam, store: IamStore) -> list[Service]:
+    """Return what the registry's process serves of who may do what."""
+    return [
+        Service(iam_pb2_grpc.add_IamServiceServicer_to_server, IamServicer(iam), "tenon.iam.v1.IamService"),
+        Service(
+            iam_pb2_grpc.add_IntrospectionServiceServicer_to_server,
+            IntrospectionServicer(iam, store),
+            "tenon.iam.v1.IntrospectionService",
+        ),
+    ]
+
+
+def own_guard(settings: RegistrySettings, store: IamStore) -> Guard | None:
+    """The registry's guard, which need not ask another process."""
+    if settings.service_token is None:
+        return None
+    return Guard(RememberedIntrospection(Iam(store).caller), settings.service_token, OwnAuditLog(store))
+
+
 async def run(settings: RegistrySettings) -> None:
     """Serve until SIGINT or SIGTERM."""
     artifacts = connect_store(settings)
@@ -44,9 +71,13 @@ async def run(settings: RegistrySettings) -> None:
 
     async with open_database(settings, application_name="tenon-registry") as database:
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
-        store = PostgresRegistryStore(database)
+        await migrate_when_reachable(database, iam_postgres.SCHEMA, iam_postgres.MIGRATIONS)
+        store, keys = PostgresRegistryStore(database), iam_postgres.PostgresIamStore(database)
+        parts = [*services(store, artifacts, trust), *iam_services(Iam(keys), keys)]
         checks = {"database": database.check, "artifacts": check_artifacts}
-        await serve(settings, services(store, artifacts, trust), checks)
+        if settings.admin_key_file is not None:
+            checks["admin key"] = AdminKey.of_file(keys, settings.admin_key_file).check
+        await serve(settings, parts, checks, own_guard(settings, keys))
 
 
 def main() -> int:

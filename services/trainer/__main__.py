@@ -9,6 +9,8 @@ from typing import Final
 
 from services.common.artifacts.connect import connect_store
 from services.common.artifacts.store import ArtifactStore
+from services.common.auth.connect import own_credentials, remote_guard
+from services.common.auth.guard import Guard
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
@@ -54,10 +56,12 @@ class Trainer:
     Attributes:
         services: what it serves.
         checks: what it depends on, by name.
+        guard: admits its calls; None in a suite without keys.
     """
 
     services: Sequence[Service]
     checks: Mapping[str, Check]
+    guard: Guard | None
 
 
 @asynccontextmanager
@@ -71,7 +75,12 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
 
     async with (
         open_database(settings, application_name="tenon-trainer") as database,
-        open_channel(settings.registry_target, max_message_bytes=settings.grpc_max_message_bytes) as registry,
+        open_channel(
+            settings.registry_target,
+            max_message_bytes=settings.grpc_max_message_bytes,
+            credentials=own_credentials(settings, "trainer"),
+        ) as registry,
+        remote_guard(settings, registry) as guard,
     ):
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
         store = PostgresStore(database)
@@ -107,7 +116,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
                 _job_service(TrainingJobServicer(jobs, watcher, planner)),
                 _transfer_service(AdapterTransferServicer(imports, exports)),
             ]
-            yield Trainer(services, {"database": database.check, "artifacts": check_artifacts})
+            yield Trainer(services, {"database": database.check, "artifacts": check_artifacts}, guard)
 
 
 def _datasets(
@@ -140,7 +149,7 @@ def _datasets(
 async def run(settings: TrainerSettings) -> None:
     """Serve until SIGINT or SIGTERM."""
     async with trainer(settings) as parts:
-        await serve(settings, parts.services, parts.checks)
+        await serve(settings, parts.services, parts.checks, parts.guard)
 
 
 def _dataset_service(servicer: DatasetServicer) -> Service:

@@ -7,6 +7,7 @@ from pydantic import Field
 from services.common.settings import (
     MIB,
     ArtifactSettings,
+    AuthSettings,
     BaseFilesSettings,
     CommonSettings,
     DatabaseSettings,
@@ -58,6 +59,7 @@ class TrainerSettings(
 
 
 class WorkerSettings(
+    AuthSettings,
     DatabaseSettings,
     ArtifactSettings,
     RegistryClientSettings,

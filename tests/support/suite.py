@@ -45,7 +45,12 @@ class RunningSuite:
 
     def client(self) -> Suite:
         """A connection to the gateway."""
-        return Suite(self.endpoints["gateway"])
+        return Suite(self.endpoints["gateway"], self.key)
+
+    @property
+    def key(self) -> str:
+        """The key that may do everything."""
+        return (self.data_dir / "run" / "admin.key").read_text().strip()
 
     def tenon(self, *arguments: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
         """Run a command against this suite."""

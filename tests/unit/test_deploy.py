@@ -73,7 +73,9 @@ def test_compose_sets_only_what_the_service_reads_and_all_that_it_needs(compose:
 @pytest.mark.parametrize("service", SETTINGS)
 def test_what_compose_sets_is_valid(compose: dict[str, Any], service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in compose["services"][service]["environment"].items():
-        monkeypatch.setenv(name, re.sub(r"\$\{[^}]*?(?::-([^}]*))?\}", lambda m: m[1] or "secret", value))
+        monkeypatch.setenv(
+            name, re.sub(r"\$\{[^}]*?(?::-([^}]*))?\}", lambda m: m[1] or "a secret of 32 characters or more", value)
+        )
     monkeypatch.setenv("TENON_CACHE_DIR", "/var/lib/tenon/cache")
     assert SETTINGS[service].load().log_format == "json"
 

@@ -163,7 +163,7 @@ def _require(rule: Rule | None, caller: Caller) -> None:
         text = "This needs an admin key for all projects."
         raise DomainError(Reason.PERMISSION_DENIED, text, {"scope": "admin"})
     if not caller.has_any(rule.scopes):
-        wanted = sorted(rule.scopes) or ["admin"]
+        wanted = sorted(scope.value for scope in rule.scopes) or ["admin"]
         text = f"This key lacks the scope for that: it needs {' or '.join(wanted)}."
         raise DomainError(Reason.PERMISSION_DENIED, text, {"scope": ",".join(wanted)})
 

@@ -75,18 +75,26 @@ def caller_of(key: iam_pb2.ApiKey) -> Caller:
     )
 
 
+_SCOPES: Final = {
+    Scope.READ: iam_pb2.SCOPE_READ,
+    Scope.TRAIN: iam_pb2.SCOPE_TRAIN,
+    Scope.SERVE: iam_pb2.SCOPE_SERVE,
+    Scope.ADMIN: iam_pb2.SCOPE_ADMIN,
+}
+
+
 def scope_from_proto(scope: iam_pb2.Scope) -> Scope:
     """Read a scope.
 
     Raises:
         DomainError: INVALID_ARGUMENT: no scope of this version.
     """
-    try:
-        return Scope(iam_pb2.Scope.Name(scope).removeprefix("SCOPE_").lower())
-    except ValueError:
-        raise DomainError(Reason.INVALID_ARGUMENT, f"{scope} is no scope that this version knows.") from None
+    known = next((ours for ours, theirs in _SCOPES.items() if theirs == scope), None)
+    if known is None:
+        raise DomainError(Reason.INVALID_ARGUMENT, f"{scope} is no scope that this version knows.")
+    return known
 
 
 def scope_to_proto(scope: Scope) -> iam_pb2.Scope:
     """Write a scope."""
-    return iam_pb2.Scope.Value(f"SCOPE_{scope.name}")
+    return _SCOPES[scope]

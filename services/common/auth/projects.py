@@ -48,7 +48,7 @@ def _fields(descriptor: Descriptor) -> tuple[tuple[FieldDescriptor, bool], ...]:
     for field in descriptor.fields:
         if _holds_name(field):
             found.append((field, True))
-        elif _is_ours(field) and _has_names(field.message_type, frozenset()):
+        elif (inner := _ours(field)) and _has_names(inner, frozenset()):
             found.append((field, False))
     return tuple(found)
 
@@ -62,15 +62,18 @@ def _holds_name(field: FieldDescriptor) -> bool:
     return bool(referenced) or field_behavior_pb2.IDENTIFIER in behaviors or field.name in _NAMES
 
 
-def _is_ours(field: FieldDescriptor) -> bool:
+def _ours(field: FieldDescriptor) -> Descriptor | None:
+    """The message of the contracts that a field holds."""
     inner = field.message_type
-    return inner is not None and inner.full_name.startswith(_OURS) and not inner.GetOptions().map_entry
+    ours = inner is not None and inner.full_name.startswith(_OURS) and not inner.GetOptions().map_entry
+    return inner if ours else None
 
 
 def _has_names(descriptor: Descriptor, seen: frozenset[str]) -> bool:
     if descriptor.full_name in seen:
         return False
-    inner = seen | {descriptor.full_name}
+    before = seen | {descriptor.full_name}
     return any(
-        _holds_name(field) or (_is_ours(field) and _has_names(field.message_type, inner)) for field in descriptor.fields
+        _holds_name(field) or ((inner := _ours(field)) is not None and _has_names(inner, before))
+        for field in descriptor.fields
     )

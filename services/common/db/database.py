@@ -48,7 +48,7 @@ class Database:
     def __init__(self, conninfo: str, pool_size: int) -> None:
         """Use a libpq connection string; nothing is connected before `start`."""
         self._conninfo = conninfo
-        self._first: Step | None = None
+        self._first: tuple[Step, ...] = ()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             conninfo,
             connection_class=AsyncConnection[DictRow],
@@ -71,11 +71,11 @@ class Database:
         await self._pool.close()
 
     def before_use(self, step: Step) -> None:
-        """Run `step` before the first transaction, and before each one until it has succeeded once.
+        """Run `step` before the first transaction, and before each one until it has succeeded once; several in their order.
 
         The step connects through `bare_transaction`. It may run several times at once and in several processes.
         """
-        self._first = step
+        self._first = (*self._first, step)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -87,9 +87,11 @@ class Database:
         Raises:
             DomainError: DATABASE_UNAVAILABLE with `retry_after`; DATABASE_CONFLICT; INTERNAL.
         """
-        if self._first is not None:
-            await self._first()
-            self._first = None
+        if steps := self._first:
+            for step in steps:
+                await step()
+            # Others may have been added meanwhile.
+            self._first = tuple(step for step in self._first if step not in steps)
         async with self.bare_transaction() as connection:
             yield connection
 

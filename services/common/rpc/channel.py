@@ -9,6 +9,7 @@ from google.rpc import status_pb2
 from grpc import aio
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
+from services.common.auth.credentials import Credentials
 from services.common.errors import DomainError, Reason, from_status
 from services.common.rpc.deadline import timeout_for_call
 from services.common.rpc.interceptors import STATUS_DETAILS_KEY
@@ -27,12 +28,14 @@ _PLAIN_REASONS: Final = {
 """What a status without our ErrorInfo means: gRPC itself made it."""
 
 
-def open_channel(target: str, *, max_message_bytes: int = 16 * MIB) -> aio.Channel:
-    """Open a channel to ``host:port``; calls on it raise DomainError and have a deadline.
+def open_channel(
+    target: str, *, max_message_bytes: int = 16 * MIB, credentials: Credentials | None = None
+) -> aio.Channel:
+    """Open a channel to ``host:port``; calls on it raise DomainError, have a deadline, and carry credentials.
 
     A stream that is left before its end must be cancelled (``call.cancel()``); leaving the loop alone does not do it.
     """
-    arguments = (target,)
+    arguments = (target, credentials)
     # The first interceptor is the outermost: tracing must still see gRPC's own errors.
     interceptors = [
         _UnaryUnary(*arguments),
@@ -79,14 +82,17 @@ def _domain_errors(target: str) -> Iterator[None]:
 
 
 class _Interceptor:
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, credentials: Credentials | None) -> None:
         self._target = target
+        self._credentials = credentials
 
-    def _with_deadline(self, details: aio.ClientCallDetails) -> aio.ClientCallDetails:
+    def _completed(self, details: aio.ClientCallDetails) -> aio.ClientCallDetails:
+        """With a deadline and with credentials."""
         timeout = timeout_for_call(details.timeout, DEFAULT_DEADLINE_SECONDS)
-        return aio.ClientCallDetails(
-            details.method, timeout, details.metadata, details.credentials, details.wait_for_ready
-        )
+        metadata = details.metadata
+        if self._credentials is not None:
+            metadata = aio.Metadata(*(metadata or ()), *self._credentials.metadata())
+        return aio.ClientCallDetails(details.method, timeout, metadata, details.credentials, details.wait_for_ready)
 
     async def _many(self, call: AsyncIterable[Any]) -> AsyncIterator[Any]:
         with _domain_errors(self._target):
@@ -121,7 +127,7 @@ class _UnaryUnary(_Interceptor, aio.UnaryUnaryClientInterceptor):
         self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request: Any
     ) -> Any:
         with _domain_errors(self._target):
-            return await (await continuation(self._with_deadline(client_call_details), request))
+            return await (await continuation(self._completed(client_call_details), request))
 
 
 class _StreamUnary(_Interceptor, aio.StreamUnaryClientInterceptor):
@@ -130,18 +136,18 @@ class _StreamUnary(_Interceptor, aio.StreamUnaryClientInterceptor):
     ) -> Any:
         with _domain_errors(self._target):
             # Unlike for unary calls, grpc wants the call back here and not its response. It has ended well by now.
-            return await continuation(self._with_deadline(client_call_details), request_iterator)
+            return await continuation(self._completed(client_call_details), request_iterator)
 
 
 class _UnaryStream(_Interceptor, aio.UnaryStreamClientInterceptor):
     async def intercept_unary_stream(
         self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request: Any
     ) -> Any:
-        return self._many(await continuation(self._with_deadline(client_call_details), request))
+        return self._many(await continuation(self._completed(client_call_details), request))
 
 
 class _StreamStream(_Interceptor, aio.StreamStreamClientInterceptor):
     async def intercept_stream_stream(
         self, continuation: Callable[..., Any], client_call_details: aio.ClientCallDetails, request_iterator: Any
     ) -> Any:
-        return self._many(await continuation(self._with_deadline(client_call_details), request_iterator))
+        return self._many(await continuation(self._completed(client_call_details), request_iterator))

@@ -11,6 +11,7 @@ import structlog
 from grpc import aio
 from opentelemetry import metrics
 
+from services.common.auth.guard import Admitted, Guard
 from services.common.errors import DomainError, Reason, to_status
 from services.common.rpc.deadline import deadline_of_call
 from services.common.telemetry import current_trace_id
@@ -31,13 +32,17 @@ Found: TypeAlias = "Handler | None"
 # The stubs type a handler's functions for the synchronous server only.
 Behavior = Callable[..., Any]
 
+Look = Callable[["Admitted | None", Any], Any]
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class CallInterceptor(aio.ServerInterceptor):
-    """Runs ``answering`` around each handler of the server."""
+    """Runs ``answering`` around each handler of the server, and the guard before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard | None = None) -> None:
+        """Admit everybody where there is no guard."""
+        self._guard = guard
         self._durations = metrics.get_meter(__name__).create_histogram(
             "rpc.server.duration", unit="s", description="How long calls took to answer."
         )
@@ -54,29 +59,42 @@ class CallInterceptor(aio.ServerInterceptor):
     def _wrap(self, handler: Handler, method: str) -> Handler:
         serializers = (handler.request_deserializer, handler.response_serializer)
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, method), *serializers)
+            return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, method, _one), *serializers)
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(self._unary(handler.stream_unary, method), *serializers)
+            return grpc.stream_unary_rpc_method_handler(self._unary(handler.stream_unary, method, _each), *serializers)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(self._stream(handler.unary_stream, method), *serializers)
+            return grpc.unary_stream_rpc_method_handler(self._stream(handler.unary_stream, method, _one), *serializers)
         if handler.stream_stream:
-            return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream, method), *serializers)
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(handler.stream_stream, method, _each), *serializers
+            )
         return handler
 
-    def _unary(self, behavior: Behavior, method: str) -> Behavior:
+    def _unary(self, behavior: Behavior, method: str, look: Look) -> Behavior:
         async def answer(request: Any, context: Context) -> Any:
-            async with self._answering(method, context):
-                return await behavior(request, context)
+            async with self._answering(method, context), self._admitted(method, context) as admitted:
+                return await behavior(look(admitted, request), context)
 
         return answer
 
-    def _stream(self, behavior: Behavior, method: str) -> Behavior:
+    def _stream(self, behavior: Behavior, method: str, look: Look) -> Behavior:
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with self._answering(method, context):
-                async for response in behavior(request, context):
+            async with self._answering(method, context), self._admitted(method, context) as admitted:
+                async for response in behavior(look(admitted, request), context):
                     yield response
 
         return answer
+
+    @asynccontextmanager
+    async def _admitted(self, method: str, context: Context) -> AsyncIterator[Admitted | None]:
+        if self._guard is None:
+            yield None
+            return
+        # Values that are no text are none of ours.
+        pairs = context.invocation_metadata() or ()
+        metadata = {key: value for key, value in pairs if isinstance(value, str)}
+        async with self._guard.admit(method, metadata, context.peer()) as admitted:
+            yield admitted
 
     @asynccontextmanager
     async def _answering(self, method: str, context: Context) -> AsyncIterator[None]:
@@ -105,6 +123,16 @@ class CallInterceptor(aio.ServerInterceptor):
             return
         self._durations.record(seconds, {"rpc.method": method, "rpc.grpc.status_code": code.name})
         log.info("call answered", method=method, code=code.name, milliseconds=round(seconds * 1000, 1))
+
+
+def _one(admitted: Admitted | None, request: Any) -> Any:
+    if admitted is not None:
+        admitted.check(request)
+    return request
+
+
+def _each(admitted: Admitted | None, requests: Any) -> Any:
+    return requests if admitted is None else admitted.check_each(requests)
 
 
 async def _abort(context: Context, error: DomainError) -> None:

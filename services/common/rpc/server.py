@@ -15,6 +15,7 @@ from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
+from services.common.auth.guard import Guard
 from services.common.errors import DomainError, Reason
 from services.common.rpc.interceptors import CallInterceptor
 from services.common.settings import ServerSettings
@@ -55,7 +56,7 @@ class RunningServer:
 
 @asynccontextmanager
 async def running_server(
-    settings: ServerSettings, services: Sequence[Service], checks: Mapping[str, Check]
+    settings: ServerSettings, services: Sequence[Service], checks: Mapping[str, Check], guard: Guard | None = None
 ) -> AsyncIterator[RunningServer]:
     """Listen, and on leaving let calls end for ``drain_seconds``.
 
@@ -63,11 +64,12 @@ async def running_server(
         settings: address and limits.
         services: what to serve; each gets its own health entry, and "" stands for the whole server.
         checks: dependencies by name; while one raises DomainError the server reports NOT_SERVING.
+        guard: admits calls; without one every call is.
 
     Raises:
         DomainError: PORT_IN_USE.
     """
-    server = aio.server(interceptors=[_tracing(), CallInterceptor()], options=_options(settings))
+    server = aio.server(interceptors=[_tracing(), CallInterceptor(guard)], options=_options(settings))
     for service in services:
         service.add(service.servicer, server)
     states = health.HealthServicer()
@@ -87,13 +89,15 @@ async def running_server(
         await server.stop(settings.drain_seconds)
 
 
-async def serve(settings: ServerSettings, services: Sequence[Service], checks: Mapping[str, Check]) -> None:
+async def serve(
+    settings: ServerSettings, services: Sequence[Service], checks: Mapping[str, Check], guard: Guard | None = None
+) -> None:
     """Run a server until SIGINT or SIGTERM, then drain it; arguments as for ``running_server``."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with running_server(settings, services, checks) as server:
+    async with running_server(settings, services, checks, guard) as server:
         log.info("listening", address=server.address, services=[service.name for service in services])
         await stop.wait()
         log.info("stopping")

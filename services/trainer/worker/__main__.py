@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from services.common.artifacts.connect import connect_store
+from services.common.auth.connect import own_credentials
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
@@ -51,7 +52,7 @@ async def run(settings: WorkerSettings) -> None:
     artifacts, wakeups = connect_store(settings), Wakeups()
     async with (
         open_database(settings, application_name="tenon-trainer-worker") as database,
-        open_channel(settings.registry_target) as registry,
+        open_channel(settings.registry_target, credentials=own_credentials(settings, "worker")) as registry,
     ):
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
         store = PostgresStore(database)

@@ -218,6 +218,7 @@ def test_a_suite_that_goes_away_leaves_what_was_made(
     output = tmp_path / "more.jsonl"
     monkeypatch.setattr(asking, "RECONNECT_SECONDS", 0.5)
     monkeypatch.setenv("TENON_URL", rewriter.endpoints["gateway"])
+    monkeypatch.setenv("TENON_API_KEY", rewriter.key)
 
     def end_the_suite() -> None:
         wait_for(output.exists, "a first variant")

@@ -18,6 +18,7 @@ def test_node_drives_registry_and_inference(trained: RunningSuite, project_root:
         trained.endpoints["inference"],
         "projects/default/adapters/parrot",
         "baseModels/tiny-gpt",
+        trained.key,
     ]
     environment = {**node_environment(), "NODE_PATH": str(project_root / "node_modules")}
     ran = subprocess.run(

@@ -69,11 +69,12 @@ async def test_the_description_lists_every_route_with_its_errors(app: FastAPI) -
         "GET /v1/adapters", "GET /v1/adapters/{adapter_id}", "GET /v1/adapters/{adapter_id}/versions",
         "POST /v1/adapters/{adapter_id}/versions", "GET /v1/adapters/{adapter_id}/versions/{version}/files/{path}",
         "POST /v1/adapters/{adapter_id}/versions/{version}/revoke",
-        "PUT /v1/adapters/{adapter_id}/aliases/{alias_id}", "GET /v1/loaded_models", "GET /healthz", "GET /readyz",
+        "PUT /v1/adapters/{adapter_id}/aliases/{alias_id}", "POST /v1/projects", "GET /v1/projects", "POST /v1/api_keys",
+        "GET /v1/api_keys", "GET /v1/api_keys/{key_id}", "POST /v1/api_keys/{key_id}/revoke", "GET /v1/audit_events", "GET /v1/loaded_models", "GET /healthz", "GET /readyz",
     } == set(described)  # fmt: skip
     for name, operation in described.items():
         assert operation["description"], name
-        assert {"200", "400", "404", "503"} <= set(operation["responses"]), name
+        assert {"200", "400", "401", "403", "404", "503"} <= set(operation["responses"]), name
         assert "422" not in operation["responses"], name
 
 

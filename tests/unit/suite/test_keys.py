@@ -9,6 +9,7 @@ from cli.suite.data_directory import DataDirectory, open_data_directory
 from cli.suite.keys import SuiteKeys, prepare_keys
 from cli.suite.options import UpOptions
 from cli.suite.ports import Address
+from services.common.auth.keys import is_key
 from services.common.errors import DomainError, Reason
 from services.common.signing import PublicKey, SigningKey, TrustedKeys, make_key_file
 from tests.support.keys import trusted_key_file
@@ -30,11 +31,22 @@ def key_ids(keys: SuiteKeys) -> set[str]:
 
 def test_the_first_start_makes_a_key_that_is_trusted(directory: DataDirectory, options: UpOptions) -> None:
     keys = prepare_keys(directory, options)
-    assert keys == SuiteKeys(directory.signing_key, (directory.trusted_keys,))
+    assert keys == SuiteKeys(directory.signing_key, (directory.trusted_keys,), directory.admin_key)
     assert stat.S_IMODE(keys.signing.stat().st_mode) == 0o600
     assert [file.name for file in directory.trusted_keys.iterdir()] == ["suite.pem"]
     assert key_ids(keys) == {SigningKey.load(keys.signing).public.key_id}
     assert b"PRIVATE" not in (directory.trusted_keys / "suite.pem").read_bytes()
+
+
+def test_the_admin_key_is_made_once_and_shown_to_its_owner_alone(directory: DataDirectory, options: UpOptions) -> None:
+    keys = prepare_keys(directory, options)
+    key = keys.admin.read_text().strip()
+    assert is_key(key)
+    assert stat.S_IMODE(keys.admin.stat().st_mode) == 0o600
+    again = prepare_keys(directory, options)
+    assert again.admin.read_text().strip() == key
+    assert again.service_token != keys.service_token
+    assert keys.service_token.get_secret_value() not in repr(keys)
 
 
 def test_keys_that_are_lost_are_told_once(
@@ -92,7 +104,7 @@ def test_after_a_change_of_key_both_are_trusted(directory: DataDirectory, option
 def test_a_persons_own_key_signs_and_is_trusted(directory: DataDirectory, options: UpOptions, tmp_path: Path) -> None:
     mine = make_key_file(tmp_path / "mine.pem")
     keys = prepare_keys(directory, replace(options, signing_key_file=tmp_path / "mine.pem"))
-    assert keys == SuiteKeys(tmp_path / "mine.pem", (directory.trusted_keys,))
+    assert keys == SuiteKeys(tmp_path / "mine.pem", (directory.trusted_keys,), directory.admin_key)
     assert key_ids(keys) == {mine.public.key_id}
     assert not directory.signing_key.exists()
 

@@ -33,7 +33,7 @@ def at() -> Addresses:
 
 @pytest.fixture
 def keys(directory: DataDirectory) -> SuiteKeys:
-    return SuiteKeys(directory.signing_key, (directory.trusted_keys,))
+    return SuiteKeys(directory.signing_key, (directory.trusted_keys,), directory.admin_key)
 
 
 def test_every_service_is_there_and_no_secret_on_a_command_line(

@@ -1,10 +1,12 @@
 // A client of another platform: registry and inference from the .proto files alone, with @grpc/grpc-js.
-// node client.js PROTOS REGISTRY INFERENCE ADAPTER OTHER_BASE; prints one JSON object.
+// node client.js PROTOS REGISTRY INFERENCE ADAPTER OTHER_BASE KEY; prints one JSON object.
 const path = require("node:path");
 const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
 
-const [protos, registryTarget, inferenceTarget, adapter, otherBase] = process.argv.slice(2);
+const [protos, registryTarget, inferenceTarget, adapter, otherBase, key] = process.argv.slice(2);
+const credentials = new grpc.Metadata();
+credentials.set("authorization", `Bearer ${key}`);
 const options = { includeDirs: [protos, path.join(protos, "third_party")], longs: Number, enums: String };
 
 function load(file, target, pick) {
@@ -15,14 +17,14 @@ function load(file, target, pick) {
 function call(client, method, request) {
   return new Promise((resolve, reject) => {
     const deadline = new Date(Date.now() + 60_000);
-    client[method](request, { deadline }, (error, response) => (error ? reject(error) : resolve(response)));
+    client[method](request, credentials, { deadline }, (error, response) => (error ? reject(error) : resolve(response)));
   });
 }
 
 function stream(client, method, request) {
   return new Promise((resolve, reject) => {
     const received = [];
-    const answer = client[method](request, { deadline: new Date(Date.now() + 60_000) });
+    const answer = client[method](request, credentials, { deadline: new Date(Date.now() + 60_000) });
     answer.on("data", (message) => received.push(message));
     answer.on("error", reject);
     answer.on("end", () => resolve(received));

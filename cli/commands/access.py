@@ -1,0 +1,141 @@
+"""``tenon key``, ``tenon project`` and ``tenon audit``: who may do what, and who did."""
+
+from pathlib import Path
+
+import click
+
+from cli.client import Json, connect
+from cli.output import json_option, print_json, print_table, printable, shown_time
+from services.common.resource_names import check_slug
+
+_SCOPES = click.Choice(["read", "train", "serve", "admin"])
+
+
+@click.group()
+def key() -> None:
+    """API keys."""
+
+
+@key.command("create")
+@click.option("--name", "display_name", default="", help="What people call it.")
+@click.option("--scope", "scopes", type=_SCOPES, multiple=True, required=True, help="What it may do. May be repeated.")
+@click.option("--all-projects", is_flag=True, help="In every project.")
+@click.option("--requests-per-minute", type=click.IntRange(0), default=0, help="0 sets no limit.  [default: 0]")
+@click.option("--tokens-per-minute", type=click.IntRange(0), default=0, help="0 sets no limit.  [default: 0]")
+@click.option("--expires-in-days", type=click.IntRange(1, 3660), help="Left out, it does not expire.")
+@json_option
+@click.pass_obj
+def create(
+    data_dir: Path | None,
+    /,
+    *,
+    scopes: tuple[str, ...],
+    expires_in_days: int | None,
+    as_json: bool,
+    **asked: str | int | bool,
+) -> None:
+    """Make a key; it is printed this once, alone on standard output."""
+    body: Json = {**asked, "scopes": list(scopes)}
+    if expires_in_days is not None:
+        body["expires_in_seconds"] = expires_in_days * 86_400
+    with connect(data_dir) as suite:
+        made = suite.post("/v1/api_keys", body)
+    if as_json:
+        print_json(made)
+        return
+    click.echo(f"{made['id']} of project {made['project']}. Keep the key: it is not shown again.", err=True)
+    click.echo(made["secret"])
+
+
+@key.command("list")
+@json_option
+@click.pass_obj
+def list_keys(data_dir: Path | None, as_json: bool) -> None:
+    """List the project's keys, the newest first."""
+    with connect(data_dir) as suite:
+        rows = list(suite.listed("/v1/api_keys"))
+    if as_json:
+        print_json(rows)
+        return
+    columns = {"id": "ID", "display_name": "NAME", "prefix": "BEGINS", "may": "MAY", "state": "STATE", "made": "MADE"}
+    shown = [{**row, "may": _may(row), "state": _state(row), "made": shown_time(row["create_time"])} for row in rows]
+    print_table(shown, columns, empty="No keys yet. Make one: tenon key create --scope serve", whole=("id",))
+
+
+@key.command("revoke")
+@click.argument("key_id")
+@json_option
+@click.pass_obj
+def revoke(data_dir: Path | None, key_id: str, as_json: bool) -> None:
+    """End a key, within five seconds everywhere."""
+    with connect(data_dir) as suite:
+        ended = suite.post(f"/v1/api_keys/{check_slug(key_id, 'key_id')}/revoke")
+    print_json(ended) if as_json else click.echo(f"{key_id} is revoked.")
+
+
+@click.group()
+def project() -> None:
+    """Projects."""
+
+
+@project.command("create")
+@click.argument("project_id")
+@click.option("--name", "display_name", default="", help="What people call it.")
+@json_option
+@click.pass_obj
+def create_project(data_dir: Path | None, project_id: str, display_name: str, as_json: bool) -> None:
+    """Make a project."""
+    with connect(data_dir) as suite:
+        made = suite.post("/v1/projects", {"id": project_id, "display_name": display_name})
+    print_json(made) if as_json else click.echo(
+        f"{made['id']} is there. Commands use it by TENON_PROJECT={made['id']}."
+    )
+
+
+@project.command("list")
+@json_option
+@click.pass_obj
+def list_projects(data_dir: Path | None, as_json: bool) -> None:
+    """List the projects that the key is for."""
+    with connect(data_dir) as suite:
+        rows = list(suite.listed("/v1/projects"))
+    if as_json:
+        print_json(rows)
+        return
+    shown = [{**row, "made": shown_time(row["create_time"])} for row in rows]
+    print_table(shown, {"id": "ID", "display_name": "NAME", "made": "MADE"}, empty="No projects.", whole=("id",))
+
+
+@click.command()
+@click.option("--all-projects", is_flag=True, help="Of every project.")
+@click.option("--limit", type=click.IntRange(1, 500), default=50, help="At most so many.  [default: 50]")
+@json_option
+@click.pass_obj
+def audit(data_dir: Path | None, all_projects: bool, limit: int, as_json: bool) -> None:
+    """Show what was changed, by whom and from where, the latest first."""
+    with connect(data_dir) as suite:
+        rows = suite.get("/v1/audit_events", page_size=limit, all_projects=str(all_projects).lower())["data"]
+    if as_json:
+        print_json(rows)
+        return
+    columns = {"when": "TIME", "who": "WHO", "what": "WHAT", "resource": "ON", "peer": "FROM", "code": "OUTCOME"}
+    shown = [
+        {
+            **row,
+            "when": shown_time(row["time"]),
+            "who": printable(row["principal"].rpartition("/")[2]),
+            "what": row["method"].rpartition("/")[2],
+        }
+        for row in rows
+    ]
+    print_table(shown, columns, empty="Nothing was changed yet.", whole=("when", "who", "what", "code"))
+
+
+def _may(row: Json) -> str:
+    return ", ".join(row["scopes"]) + (" in all projects" if row["all_projects"] else "")
+
+
+def _state(row: Json) -> str:
+    if row["revoke_time"]:
+        return "revoked"
+    return f"until {shown_time(row['expire_time'])}" if row["expire_time"] else "valid"
