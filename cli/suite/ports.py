@@ -47,8 +47,8 @@ def parse_listen(text: str) -> Address:
     if not _is_loopback(host):
         raise DomainError(
             Reason.LISTEN_NOT_ALLOWED,
-            f"The suite cannot listen on {host}: there are no access keys yet, so anybody who reaches that address "
-            "could use it. Listen on 127.0.0.1, and reach it from elsewhere through a tunnel (ssh -L).",
+            f"The suite cannot listen on {host}: it does not speak TLS, so API keys would be readable on their way. "
+            "Listen on 127.0.0.1, and reach it from elsewhere through a tunnel (ssh -L) or a proxy that speaks TLS.",
             {"listen": text},
         )
     return Address(host, int(port))

@@ -45,7 +45,7 @@ class RequestKey:
     """What identifies a call.
 
     Attributes:
-        principal: who calls; for now the project.
+        principal: the project, whichever of its keys calls: a call that is repeated with a new key is the same call.
         method: full name of the request's message, which belongs to one method.
         request_id: as the caller chose it.
         digest: SHA-256 of the request without its id, to tell a repetition from another request.

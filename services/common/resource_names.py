@@ -11,7 +11,7 @@ from typing import ClassVar, Final, Self
 from services.common.errors import DomainError, Reason, Violation
 
 DEFAULT_PROJECT: Final = "default"
-"""The project of callers without credentials."""
+"""The project that is always there."""
 
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
