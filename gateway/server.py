@@ -3,14 +3,18 @@
 import asyncio
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from services.common.errors import DomainError, Reason
+from services.common.rpc.tls import server_tls
+from services.common.settings import TlsSettings
 
 _BACKLOG = 1024
 
@@ -31,6 +35,33 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Https:
+    """Certificate and key, and whose clients are let in, in uvicorn's words."""
+
+    ssl_certfile: str
+    ssl_keyfile: str
+    ssl_ca_certs: str | None
+    ssl_cert_reqs: int
+
+
+def https_of(settings: TlsSettings) -> Https | None:
+    """What the settings say of TLS; None for plain HTTP.
+
+    Raises:
+        DomainError: KEY_INVALID.
+    """
+    if server_tls(settings) is None:
+        return None
+    mutual = settings.tls_require_clients
+    return Https(
+        ssl_certfile=str(settings.tls_certificate_file),
+        ssl_keyfile=str(settings.tls_key_file),
+        ssl_ca_certs=str(settings.tls_authorities_file) if mutual else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if mutual else ssl.CERT_NONE,
+    )
 
 
 def listen_on(address: str) -> socket.socket:
@@ -60,8 +91,11 @@ def listen_on(address: str) -> socket.socket:
 
 
 @asynccontextmanager
-async def running_app(app: FastAPI, bound: socket.socket, drain_seconds: float) -> AsyncIterator[str]:
+async def running_app(
+    app: FastAPI, bound: socket.socket, drain_seconds: float, https: Https | None = None
+) -> AsyncIterator[str]:
     """Serve until the block ends, then let requests end for ``drain_seconds``; gives the URL."""
+    secure = asdict(https) if https else {}
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -69,30 +103,31 @@ async def running_app(app: FastAPI, bound: socket.socket, drain_seconds: float) 
         lifespan="off",
         server_header=False,
         timeout_graceful_shutdown=max(1, round(drain_seconds)),
+        **secure,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve([bound]))
     try:
         await server.up.wait()
-        yield _url(bound)
+        yield _url(bound, "https" if https else "http")
     finally:
         app.state.stopping.set()
         server.should_exit = True
         await serving
 
 
-async def serve(app: FastAPI, bound: socket.socket, drain_seconds: float) -> None:
+async def serve(app: FastAPI, bound: socket.socket, drain_seconds: float, https: Https | None = None) -> None:
     """Serve until SIGINT or SIGTERM, then drain."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with running_app(app, bound, drain_seconds) as url:
+    async with running_app(app, bound, drain_seconds, https) as url:
         log.info("listening", url=url)
         await stop.wait()
         log.info("stopping")
 
 
-def _url(bound: socket.socket) -> str:
+def _url(bound: socket.socket, scheme: str) -> str:
     host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

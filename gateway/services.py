@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,6 +14,7 @@ from services.common.auth.connect import own_credentials
 from services.common.auth.credentials import PassedOn
 from services.common.auth.introspection import Introspect, RememberedIntrospection, by_rpc
 from services.common.rpc.channel import open_channel
+from services.common.rpc.tls import client_tls
 from tenon.iam.v1 import iam_pb2_grpc
 from tenon.inference.v1 import inference_pb2_grpc
 from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2_grpc
@@ -54,11 +56,12 @@ async def open_services(settings: GatewaySettings) -> AsyncIterator[Services]:
     """Open the channels; services need not be up, and may go and come back."""
     limit, token = settings.grpc_max_message_bytes, settings.service_token
     callers = None if token is None else PassedOn(token)
+    open_to = partial(open_channel, max_message_bytes=limit, tls=client_tls(settings))
     async with (
-        open_channel(settings.registry_target, max_message_bytes=limit, credentials=callers) as registry,
-        open_channel(settings.trainer_target, max_message_bytes=limit, credentials=callers) as trainer,
-        open_channel(settings.inference_target, max_message_bytes=limit, credentials=callers) as inference,
-        open_channel(settings.registry_target, credentials=own_credentials(settings, "gateway")) as own,
+        open_to(settings.registry_target, credentials=callers) as registry,
+        open_to(settings.trainer_target, credentials=callers) as trainer,
+        open_to(settings.inference_target, credentials=callers) as inference,
+        open_to(settings.registry_target, credentials=own_credentials(settings, "gateway")) as own,
     ):
         introspection = iam_pb2_grpc.IntrospectionServiceStub(own)
         yield Services(

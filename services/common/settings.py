@@ -3,11 +3,12 @@
 Each service extends ``CommonSettings`` with what it needs; deploy/example.env lists them all with comments.
 """
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -16,6 +17,12 @@ from services.common.errors import DomainError, Reason
 MIB = 1024 * 1024
 
 S = TypeVar("S", bound="CommonSettings")
+
+
+def _told(fault: Mapping[str, Any]) -> str:
+    """A fault with its variable's name; what is about several variables names them itself."""
+    name = ".".join(map(str, fault["loc"])).upper()
+    return f"TENON_{name}: {fault['msg']}" if name else str(fault["msg"])
 
 
 class CommonSettings(BaseSettings):
@@ -39,7 +46,7 @@ class CommonSettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            faults = [f"TENON_{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
+            faults = [_told(fault) for fault in error.errors()]
             raise DomainError(Reason.SETTINGS_INVALID, "; ".join(faults)) from None
         except SettingsError as error:
             # The text has the field's name, quoted, and not the value.
@@ -48,7 +55,33 @@ class CommonSettings(BaseSettings):
             raise DomainError(Reason.SETTINGS_INVALID, text) from None
 
 
-class AuthSettings(CommonSettings):
+class TlsSettings(CommonSettings):
+    """How connections are kept from being read and forged."""
+
+    tls_certificate_file: Path | None = Field(
+        None, description="PEM chain of this process: shown to its callers, and to servers that ask for one."
+    )
+    tls_key_file: Path | None = Field(None, description="PEM file of the certificate's private key.")
+    tls_authorities_file: Path | None = Field(
+        None,
+        description="PEM file of the authorities whose certificates servers must show to this process; unset: plain text.",
+    )
+    tls_require_clients: bool = Field(
+        False, description="Whether callers of this server must show a certificate of these authorities (mutual TLS)."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.tls_certificate_file is None) is not (self.tls_key_file is None):
+            raise PydanticCustomError("tls", "TENON_TLS_CERTIFICATE_FILE and TENON_TLS_KEY_FILE go together")
+        if self.tls_require_clients and (self.tls_authorities_file is None or self.tls_certificate_file is None):
+            raise PydanticCustomError(
+                "tls", "TENON_TLS_REQUIRE_CLIENTS needs TENON_TLS_AUTHORITIES_FILE and a certificate of its own"
+            )
+        return self
+
+
+class AuthSettings(TlsSettings):
     """Whether callers need keys."""
 
     service_token: SecretStr | None = Field(

@@ -16,6 +16,7 @@ from services.common.errors import DomainError
 from services.common.identity import BaseFingerprint
 from services.common.rpc.channel import open_channel
 from services.common.rpc.server import Service, serve
+from services.common.rpc.tls import client_tls
 from services.common.signing import TrustStore
 from services.common.telemetry import telemetry
 from services.inference.adapter_files import AdapterFiles
@@ -98,7 +99,7 @@ async def run(settings: InferenceSettings) -> None:
     """Serve until SIGINT or SIGTERM."""
     credentials = own_credentials(settings, "inference")
     async with (
-        open_channel(settings.registry_target, credentials=credentials) as channel,
+        open_channel(settings.registry_target, credentials=credentials, tls=client_tls(settings)) as channel,
         remote_guard(settings, channel) as guard,
     ):
         registry = GrpcRegistry(channel)

@@ -15,6 +15,7 @@ from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
 from services.common.rpc.server import Check, Service, serve
+from services.common.rpc.tls import client_tls
 from services.common.signing import SigningKey, TrustStore
 from services.common.telemetry import telemetry
 from services.trainer.catalog.dataset_catalog import DatasetCatalog
@@ -79,6 +80,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
             settings.registry_target,
             max_message_bytes=settings.grpc_max_message_bytes,
             credentials=own_credentials(settings, "trainer"),
+            tls=client_tls(settings),
         ) as registry,
         remote_guard(settings, registry) as guard,
     ):

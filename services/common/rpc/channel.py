@@ -29,9 +29,19 @@ _PLAIN_REASONS: Final = {
 
 
 def open_channel(
-    target: str, *, max_message_bytes: int = 16 * MIB, credentials: Credentials | None = None
+    target: str,
+    *,
+    max_message_bytes: int = 16 * MIB,
+    credentials: Credentials | None = None,
+    tls: grpc.ChannelCredentials | None = None,
 ) -> aio.Channel:
     """Open a channel to ``host:port``; calls on it raise DomainError, have a deadline, and carry credentials.
+
+    Args:
+        target: ``host:port``.
+        max_message_bytes: largest message accepted or sent.
+        credentials: what calls carry to say who makes them.
+        tls: whom to believe, and what to show; None for plain text.
 
     A stream that is left before its end must be cancelled (``call.cancel()``); leaving the loop alone does not do it.
     """
@@ -57,7 +67,9 @@ def open_channel(
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
     ]
-    return aio.insecure_channel(target, options=options, interceptors=interceptors)
+    if tls is None:
+        return aio.insecure_channel(target, options=options, interceptors=interceptors)
+    return aio.secure_channel(target, tls, options=options, interceptors=interceptors)
 
 
 def to_domain_error(error: aio.AioRpcError, target: str) -> DomainError:

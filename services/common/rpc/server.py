@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+import grpc
 import structlog
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,6 +19,7 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from services.common.auth.guard import Guard
 from services.common.errors import DomainError, Reason
 from services.common.rpc.interceptors import CallInterceptor
+from services.common.rpc.tls import server_tls
 from services.common.settings import ServerSettings
 
 CHECK_INTERVAL_SECONDS: Final = 2.0
@@ -67,7 +69,7 @@ async def running_server(
         guard: admits calls; without one every call is.
 
     Raises:
-        DomainError: PORT_IN_USE.
+        DomainError: PORT_IN_USE; KEY_INVALID: the certificate.
     """
     server = aio.server(interceptors=[_tracing(), CallInterceptor(guard)], options=_options(settings))
     for service in services:
@@ -76,7 +78,7 @@ async def running_server(
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
     names = [service.name for service in services]
     reflection.enable_server_reflection([*names, HEALTH_SERVICE, reflection.SERVICE_NAME], server)
-    port = _bind(server, settings.listen)
+    port = _bind(server, settings.listen, server_tls(settings))
     await server.start()
     watcher = asyncio.create_task(_watch_health(states, ["", *names], checks))
     try:
@@ -122,9 +124,9 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: aio.Server, listen: str) -> int:
+def _bind(server: aio.Server, listen: str, tls: grpc.ServerCredentials | None) -> int:
     try:
-        return server.add_insecure_port(listen)
+        return server.add_insecure_port(listen) if tls is None else server.add_secure_port(listen, tls)
     except RuntimeError:
         raise DomainError(
             Reason.PORT_IN_USE, f"Cannot listen on {listen}: another program has that port, or it is no address here."

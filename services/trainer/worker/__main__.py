@@ -18,6 +18,7 @@ from services.common.auth.connect import own_credentials
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
+from services.common.rpc.tls import client_tls
 from services.common.signing import SigningKey
 from services.common.telemetry import telemetry
 from services.trainer.jobs.queue import JobQueue
@@ -52,7 +53,9 @@ async def run(settings: WorkerSettings) -> None:
     artifacts, wakeups = connect_store(settings), Wakeups()
     async with (
         open_database(settings, application_name="tenon-trainer-worker") as database,
-        open_channel(settings.registry_target, credentials=own_credentials(settings, "worker")) as registry,
+        open_channel(
+            settings.registry_target, credentials=own_credentials(settings, "worker"), tls=client_tls(settings)
+        ) as registry,
     ):
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
         store = PostgresStore(database)
