@@ -67,7 +67,7 @@ class InferenceSettings(ServerSettings, ArtifactSettings, RegistryClientSettings
         False, description="Hash a base's files at every load, even if they have not changed since the last time."
     )
     inference_queue_size: int = Field(
-        64, ge=1, le=10_000, description="Requests that may wait for one base; one more is answered QUEUE_FULL."
+        256, ge=1, le=10_000, description="Requests that may wait for one base; one more is answered QUEUE_FULL."
     )
     inference_adapter_memory_bytes: int = Field(
         2 * GIB, ge=MIB, description="Most memory that the adapters of one base may take; idle ones make room."
