@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "key": "cli.commands.access",
     "project": "cli.commands.access",
     "audit": "cli.commands.access",
+    "completion": "cli.commands.completion",
     "fingerprint": "cli.commands.fingerprint",
     "seal": "cli.commands.seal",
     "verify": "cli.commands.verify",

@@ -84,3 +84,14 @@ def test_an_error_with_a_status_of_its_own(
     assert json.loads(said.out) == {
         "error": {"reason": "MANIFEST_INVALID", "message": "It is none.", "metadata": {"key": "files"}}
     }
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell: str) -> None:
+    script = CliRunner().invoke(tenon, ["completion", shell])
+    assert script.exit_code == 0
+    assert "_TENON_COMPLETE" in script.output
+    # fish tells the word at hand, the others its number.
+    word = "re" if shell == "fish" else "2"
+    asked = {"_TENON_COMPLETE": f"{shell}_complete", "COMP_WORDS": "tenon key re", "COMP_CWORD": word}
+    assert "revoke" in CliRunner().invoke(tenon, prog_name="tenon", env=asked).output
