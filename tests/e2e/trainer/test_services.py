@@ -248,7 +248,7 @@ async def test_every_field_at_fault_is_named(platform: Platform) -> None:
         adapter=f"{PARENT}/adapters/UPPER",
         labels={"": "v"},
         hyperparameters=training_job_pb2.Hyperparameters(
-            epochs=0, learning_rate=float("nan"), lora_rank=513, seed=-1, target_modules=["a.b"]
+            epochs=0, learning_rate=float("nan"), lora_rank=513, seed=-1, target_modules=["a..b"]
         ),
     )
     request = training_job_pb2.CreateTrainingJobRequest(parent=PARENT, training_job=job, training_job_id="-")
