@@ -189,6 +189,7 @@ def test_what_cannot_be_is_told_and_nothing_is_written(rewriter: RunningSuite, r
     assert (theirs.read_text(), rows_file.read_bytes()) == ("their diary", before)
 
 
+@pytest.mark.proof
 def test_training_learns_no_variant_of_what_it_measures_on(
     rewriter: RunningSuite, rows_file: Path, tmp_path: Path
 ) -> None:

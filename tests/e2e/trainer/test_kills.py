@@ -115,6 +115,7 @@ def check(ended: Ended, undisturbed: Ended) -> None:
         assert [event.message.text for event in ended.events].count(text) == 1
 
 
+@pytest.mark.proof
 async def test_a_job_outlives_its_training_its_worker_and_the_service(
     world: World, material: tuple[str, str], undisturbed: Ended
 ) -> None:
