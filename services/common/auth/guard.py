@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -23,6 +23,9 @@ OPEN: Final = ("/grpc.health.v1.", "/grpc.reflection.")
 """What says nothing of anybody: whether a server serves, and what its contracts are."""
 
 EVERY_PROJECT: Final = "-"
+
+RENEWAL_SECONDS: Final = 1.0
+"""How long a stream goes on before it is asked again who reads it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +57,24 @@ class Admitted:
 
     Attributes:
         caller: who makes it.
+        ask_again: tells whether its key is still valid; None for services.
         resource: the first that it names.
     """
 
     caller: Caller
+    ask_again: Callable[[], Awaitable[object]] | None = None
     resource: str = field(default="")
+    _asked: float = field(default_factory=time.monotonic)
+
+    async def renew(self) -> None:
+        """Ask now and then, while a call goes on, whether its key still is one: a stream may outlive it.
+
+        Raises:
+            DomainError: UNAUTHENTICATED.
+        """
+        if self.ask_again is not None and time.monotonic() - self._asked > RENEWAL_SECONDS:
+            self._asked = time.monotonic()
+            await self.ask_again()
 
     def check(self, request: Message) -> None:
         """Look at a request, or at a part of one.
@@ -104,8 +120,9 @@ class Guard:
             return
         rule = RULES.get(method)
         from_service = is_service_token(metadata, self._token)
-        caller = await self._caller(metadata, from_service=from_service)
-        admitted = Admitted(caller)
+        ask = self._question(metadata, from_service=from_service)
+        caller = await ask() if ask else service_of(metadata)
+        admitted = Admitted(caller, ask)
         # Only the suite's own may say where somebody calls from.
         origin = metadata.get(PEER, peer) if from_service else peer
         if rule is None or not rule.mutates:
@@ -141,15 +158,17 @@ class Guard:
                 )
             )
 
-    async def _caller(self, metadata: Mapping[str, str], *, from_service: bool) -> Caller:
+    def _question(
+        self, metadata: Mapping[str, str], *, from_service: bool
+    ) -> Callable[[], Coroutine[Any, Any, Caller]] | None:
+        """What tells who calls; None where a service calls by itself."""
         key = bearer(metadata.get(AUTHORIZATION, ""))
-        if key:
-            if not is_key(key):
-                raise unauthenticated()
-            return await self._introspect(key_digest(key))
-        if from_service:
-            return service_of(metadata)
-        raise unauthenticated()
+        if not key and from_service:
+            return None
+        if not is_key(key):
+            raise unauthenticated()
+        digest = key_digest(key)
+        return lambda: self._introspect(digest)
 
 
 def _require(rule: Rule | None, caller: Caller) -> None:

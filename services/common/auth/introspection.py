@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from services.common.auth.caller import Caller, Scope
 from services.common.errors import DomainError, Reason
@@ -15,7 +15,7 @@ REMEMBERED_SECONDS: Final = 3.0
 """A key that is revoked may still open what it opened for so long; five seconds are promised, and a call takes time."""
 MOST_REMEMBERED: Final = 4096
 
-Introspect = Callable[[str], Awaitable[Caller]]
+Introspect = Callable[[str], Coroutine[Any, Any, Caller]]
 """From a key's digest to its caller; raises UNAUTHENTICATED."""
 
 

@@ -81,6 +81,8 @@ class CallInterceptor(aio.ServerInterceptor):
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
             async with self._answering(method, context), self._admitted(method, context) as admitted:
                 async for response in behavior(look(admitted, request), context):
+                    if admitted is not None:
+                        await admitted.renew()
                     yield response
 
         return answer

@@ -174,6 +174,27 @@ async def test_parts_of_a_stream_are_looked_at_as_they_come(guard: Guard) -> Non
     assert seen == [MINE, "baseModels/x"]
 
 
+async def test_a_stream_ends_with_its_key(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+    monkeypatch.setattr("services.common.auth.guard.RENEWAL_SECONDS", 0.0)
+    valid = True
+
+    async def ask(digest: str) -> Caller:
+        if not valid:
+            raise unauthenticated()
+        return await introspect(digest)
+
+    async with Guard(ask, TOKEN, log).admit(GET, bearer(READER), "somewhere") as admitted:
+        assert admitted is not None
+        await admitted.renew()
+        valid = False
+        with pytest.raises(DomainError) as caught:
+            await admitted.renew()
+    assert caught.value.reason is Reason.UNAUTHENTICATED
+    async with Guard(ask, TOKEN, log).admit(GET, OWN, "somewhere") as service:
+        assert service is not None
+        await service.renew()
+
+
 async def test_introspection_is_asked_once_and_again_after_a_while() -> None:
     asked = 0
     valid = True
