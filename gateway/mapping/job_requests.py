@@ -146,9 +146,9 @@ def _hyperparameters(chosen: Hyperparameters) -> training_job_pb2.Hyperparameter
         early_stopping_patience=chosen.early_stopping_patience,
         use_rslora=chosen.use_rslora,
         use_dora=chosen.use_dora,
-        rank_pattern=chosen.rank_pattern,
-        alpha_pattern=chosen.alpha_pattern,
-        modules_to_save=chosen.modules_to_save,
+        rank_pattern=chosen.rank_pattern or {},
+        alpha_pattern=chosen.alpha_pattern or {},
+        modules_to_save=chosen.modules_to_save or (),
     )
 
 

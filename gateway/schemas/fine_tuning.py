@@ -1,6 +1,6 @@
 """Fine-tuning jobs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
@@ -12,47 +12,58 @@ def _without_auto(value: Any) -> Any:
     return None if value == "auto" else value
 
 
+_AUTO: Final = Literal["auto"]
 Count = Annotated[
     int | None,
     Field(ge=-MAX_INT32, le=MAX_INT32),
-    BeforeValidator(_without_auto, json_schema_input_type=Literal["auto"] | int | None),
+    BeforeValidator(_without_auto, json_schema_input_type=_AUTO | int | None),
 ]
 """A number, or "auto", which is the same as none."""
+Number = Annotated[float | None, BeforeValidator(_without_auto, json_schema_input_type=_AUTO | float | None)]
+Switch = Annotated[bool | None, BeforeValidator(_without_auto, json_schema_input_type=_AUTO | bool | None)]
+Names = Annotated[list[str] | None, BeforeValidator(_without_auto, json_schema_input_type=_AUTO | list[str] | None)]
+ScheduleName = Annotated[
+    Literal["linear", "cosine", "constant"] | None,
+    BeforeValidator(_without_auto, json_schema_input_type=Literal["auto", "linear", "cosine", "constant"] | None),
+]
+Ranks = dict[str, Annotated[int, Field(ge=-MAX_INT32, le=MAX_INT32)]]
+RankPattern = Annotated[Ranks | None, BeforeValidator(_without_auto, json_schema_input_type=_AUTO | Ranks | None)]
+AlphaPattern = Annotated[
+    dict[str, float] | None, BeforeValidator(_without_auto, json_schema_input_type=_AUTO | dict[str, float] | None)
+]
 
 
 class Hyperparameters(Accepted):
-    """How to train; what is left out or "auto" is chosen by the trainer."""
+    """How to train; whatever is left out or "auto" is chosen by the trainer."""
 
     n_epochs: Count = None
     batch_size: Count = None
     learning_rate_multiplier: Annotated[Any, Only(("auto",), "learning_rate is the rate itself")] = None
-    learning_rate: float | None = Field(None, description="Highest learning rate.")
-    warmup_ratio: float | None = Field(None, description="Share of the steps that warm up.")
-    schedule: Literal["linear", "cosine", "constant"] | None = Field(None, description="How the learning rate falls.")
-    lora_rank: int | None = Field(None, ge=-MAX_INT32, le=MAX_INT32)
-    lora_alpha: float | None = None
-    target_modules: list[str] | None = Field(
+    learning_rate: Number = Field(None, description="Highest learning rate.")
+    warmup_ratio: Number = Field(None, description="Share of the steps that warm up.")
+    schedule: ScheduleName = Field(None, description="How the learning rate falls.")
+    lora_rank: Count = None
+    lora_alpha: Number = None
+    target_modules: Names = Field(
         None,
         max_length=256,
         description="Ends of linear layers' names, `*` for any characters of a part: `layers.0.*.q_proj`.",
     )
-    max_sequence_length: int | None = Field(None, ge=-MAX_INT32, le=MAX_INT32)
-    weight_decay: float | None = None
-    max_gradient_norm: float | None = Field(None, description="A longer gradient is scaled down to it.")
-    early_stopping_patience: int | None = Field(
+    max_sequence_length: Count = None
+    weight_decay: Number = None
+    max_gradient_norm: Number = Field(None, description="A longer gradient is scaled down to it.")
+    early_stopping_patience: Count = Field(
         None,
-        ge=-MAX_INT32,
-        le=MAX_INT32,
         description="Measurements of held-out loss without a better one; 0 does not stop.",
     )
-    use_rslora: bool | None = Field(None, description="Scale by alpha / √rank.")
-    use_dora: bool | None = Field(None, description="Learn lengths apart from directions.")
-    rank_pattern: dict[str, Annotated[int, Field(ge=-MAX_INT32, le=MAX_INT32)]] = Field(
-        {}, max_length=64, description="Other ranks than lora_rank, by pattern of names; the most specific counts."
+    use_rslora: Switch = Field(None, description="Scale by alpha / √rank.")
+    use_dora: Switch = Field(None, description="Learn lengths apart from directions.")
+    rank_pattern: RankPattern = Field(
+        None, max_length=64, description="Other ranks than lora_rank, by pattern of names; the most specific counts."
     )
-    alpha_pattern: dict[str, float] = Field({}, max_length=64, description="Other alphas than lora_alpha, likewise.")
-    modules_to_save: list[str] = Field(
-        [],
+    alpha_pattern: AlphaPattern = Field(None, max_length=64, description="Other alphas than lora_alpha, likewise.")
+    modules_to_save: Names = Field(
+        None,
         max_length=64,
         description="Linear layers, lm_head and embed_tokens to train as a whole, by pattern of names.",
     )

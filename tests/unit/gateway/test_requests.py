@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from gateway.mapping.generation import chat_request, completion_request
 from gateway.mapping.generation import in_rest_terms as answer_in_rest_terms
 from gateway.mapping.job_requests import JobIdentity, create_request, in_rest_terms
-from gateway.schemas.fine_tuning import CreateJob
+from gateway.schemas.fine_tuning import CreateJob, Hyperparameters
 from gateway.schemas.generation import ChatRequest, CompletionRequest
 from services.common.errors import DomainError, Reason, Violation
 from services.common.resource_names import BaseModelName
+from tenon.trainer.v1 import training_job_pb2
 
 CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 COMPLETION: dict[str, Any] = {"model": "tiny", "prompt": "hi"}
@@ -252,6 +253,14 @@ def test_a_job_with_wrong_values_is_refused_where_they_are(change: dict[str, Any
     with pytest.raises(ValidationError) as caught:
         CreateJob.model_validate({**JOB, **change})
     assert list(faults(caught.value)) == [field]
+
+
+def test_every_hyperparameter_may_be_auto() -> None:
+    asked = dict.fromkeys(Hyperparameters.model_fields, "auto")
+    chosen = Hyperparameters.model_validate(asked)
+    assert {getattr(chosen, name) for name in asked} <= {None, "auto"}
+    job = CreateJob.model_validate({**JOB, "hyperparameters": asked, "seed": 7})
+    assert create_request(job, "").training_job.hyperparameters == training_job_pb2.Hyperparameters(seed=7)
 
 
 def test_hyperparameters_have_one_place() -> None:
