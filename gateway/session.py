@@ -72,7 +72,7 @@ def sealer_of(settings: AuthSettings) -> Sealer | None:
 
 def session_cookie(headers: Headers) -> str:
     """The session that a request carries; empty if it carries none."""
-    cookies = SimpleCookie[str]()
+    cookies = SimpleCookie()
     try:
         cookies.load(headers.get("cookie", ""))
     except CookieError:

@@ -128,20 +128,15 @@ async function logOut() {
 async function watchOutage() {
   if (waiting) return;
   waiting = true;
-  for (;;) {
-    const down = await outage();
-    if (!down) break;
-    if (banner.textContent !== down) fill(banner, down);
-    banner.hidden = false;
+  for (let down = await outage(); ; down = await outage()) {
+    if (down && banner.textContent !== down) fill(banner, down);
+    banner.hidden = !down;
+    // Also where all is well again already, so that what goes on failing is not asked for without a pause.
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    if (!down) break;
   }
   waiting = false;
-  banner.hidden = true;
-  if (!session) document.querySelector(".skip").addEventListener("click", (event) => {
-  event.preventDefault();
-  main.focus();
-});
-await begin();
+  if (!session) await begin();
   else if (failed) await show();
 }
 

@@ -1,6 +1,6 @@
 """``/console/``: the console's files."""
 
-from typing import Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import RedirectResponse
@@ -22,7 +22,7 @@ async def to_console() -> RedirectResponse:
 
 
 @router.get(ROOT + "{path:path}")
-async def read_console_file(path: str, if_none_match: str = Header("")) -> Response:
+async def read_console_file(path: str, if_none_match: Annotated[str, Header()] = "") -> Response:
     """Send a file of the console, or say that the browser has it."""
     file = static_files().get(path or ENTRY)
     if file is None:
