@@ -4,12 +4,14 @@ import { fill, h, svg } from "./dom.js";
 import { count, figure } from "./format.js";
 
 const WIDTH = 640;
-const HEIGHT = 240;
+const NARROWEST = 300;
+const HEIGHT = 250;
 const LEFT = 48;
 const RIGHT = 8;
 const TOP = 10;
 const BOTTOM = 26;
 const MOST_POINTS = 500;
+const WIDEST_BAR = 60;
 
 /**
  * Lines over one axis. Each series is `{name, kind, points: [[x, y], …]}`; `kind` names its style.
@@ -22,14 +24,16 @@ export function lineChart(place, label, series, rightmost) {
     fill(place);
     return;
   }
-  const high = Math.max(...all);
-  const low = Math.min(0, ...all);
+  const high = all.reduce((a, b) => Math.max(a, b));
+  const low = all.reduce((a, b) => Math.min(a, b), 0);
+  // As many units as pixels, so that letters are as large as elsewhere on any screen.
+  const width = Math.max(NARROWEST, Math.floor(place.clientWidth - 2 * parseFloat(getComputedStyle(place).paddingLeft)) || WIDTH);
   const last = Math.max(rightmost, ...shown.map(({ points }) => points.at(-1)[0]), 1);
-  const x = (value) => LEFT + (value / last) * (WIDTH - LEFT - RIGHT);
+  const x = (value) => LEFT + (value / last) * (width - LEFT - RIGHT);
   const y = (value) => TOP + (1 - (value - low) / (high - low || 1)) * (HEIGHT - TOP - BOTTOM);
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": described(label, shown) },
+  const picture = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, class: "chart", role: "img", "aria-label": described(label, shown) },
     ticks(low, high, 4).map((value) => [
-      svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
+      svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
       svg("text", { class: "tick", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, figure(value))]),
     ticks(0, last, 6).map((value) => svg("text", { class: "tick", x: x(value), y: HEIGHT - 8, "text-anchor": value === 0 ? "start" : value > last * 0.97 ? "end" : "middle" }, count(Math.round(value)))),
     shown.map(({ kind, points }) => drawn(kind, thinned(points), x, y)));
@@ -68,11 +72,11 @@ function described(label, series) {
 /** Bars: how many rows have how many tokens. */
 export function histogram(label, buckets) {
   const most = Math.max(...buckets.map((bucket) => bucket.row_count), 1);
-  const wide = (WIDTH - LEFT - RIGHT) / buckets.length;
-  const high = HEIGHT * 0.7;
+  const wide = Math.min((WIDTH - LEFT - RIGHT) / buckets.length, WIDEST_BAR);
+  const high = 170;
   const scale = (value) => (value / most) * (high - TOP - BOTTOM);
   const every = Math.ceil(buckets.length / 8);
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${high}`, class: "chart", role: "img", "aria-label": `${label}, of ${buckets[0]?.first} to ${buckets.at(-1)?.last} tokens` },
+  return svg("svg", { viewBox: `0 0 ${WIDTH} ${high}`, class: "chart bars", role: "img", "aria-label": `${label}, of ${buckets[0]?.first} to ${buckets.at(-1)?.last} tokens` },
     svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: high - BOTTOM, y2: high - BOTTOM }),
     svg("text", { class: "tick", x: LEFT - 6, y: TOP + 8, "text-anchor": "end" }, count(most)),
     buckets.map(({ first, last, row_count: rows }, index) => svg("g", {},

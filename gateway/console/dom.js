@@ -58,7 +58,7 @@ export function table(caption, headings, rows) {
 
 /** Facts as pairs of name and value; those without a value are left out. */
 export function facts(pairs) {
-  const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false);
   return h("dl", { class: "facts" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.support.suite import RunningSuite, running_suite
 from tests.support.tiny_bases import make_tiny_base
@@ -20,6 +20,9 @@ MOST_PICTURE_BYTES = 150_000
 WIDE = {"width": 1180, "height": 860}
 PHONE = {"width": 375, "height": 740}
 SLOW_MS = 30_000
+expect.set_options(timeout=SLOW_MS)
+HTML = "<img src=x onerror=alert(1)>"
+"""What would run, were it ever taken for HTML."""
 
 GOOD_ROWS = [{"instruction": f"Say {n}", "input": "", "output": f"It is {n}."} for n in range(60)]
 
@@ -53,10 +56,11 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
 
 @pytest.fixture(scope="session")
 def parrot(suite: RunningSuite, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A trained adapter on tiny-qwen, by its id."""
+    """An adapter on tiny-qwen that answers with HTML, by its id."""
     rows = tmp_path_factory.mktemp("rows") / "parrot.json"
-    rows.write_text(json.dumps(GOOD_ROWS[:12]))
-    ran = suite.tenon("train", "--base", "tiny-qwen", "--data", rows, "--name", "parrot", "--epochs", "10")
+    rows.write_text(json.dumps([{**row, "output": HTML} for row in GOOD_ROWS[:12]]))
+    options = ("--epochs", "12", "--batch-size", "2", "--learning-rate", "0.01")
+    ran = suite.tenon("train", "--base", "tiny-qwen", "--data", rows, "--name", "parrot", *options)
     assert ran.returncode == 0, ran.stderr
     return "parrot"
 

@@ -34,7 +34,7 @@ def see_a_fault(visit: Visit, file: Path) -> None:
     page.get_by_label("Drop a file").set_input_files(file)
     expect(page.locator(".faults li")).to_contain_text("line 3")
     expect(page.locator(".faults li")).to_contain_text("output")
-    expect(page.get_by_text("1 rows have faults")).to_be_visible()
+    expect(page.get_by_text("One row has a fault")).to_be_visible()
     expect(page.get_by_role("button", name="Keep this file")).to_have_count(0)
     visit.picture("faults")
 

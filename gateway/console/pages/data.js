@@ -3,7 +3,7 @@
 import { every, get, lines, request, send } from "../api.js";
 import { histogram } from "../charts.js";
 import { action, badge, confirmed, empty, facts, field, fill, h, select, table } from "../dom.js";
-import { bytes, count, percent, when, words } from "../format.js";
+import { bytes, count, digest, percent, when, words } from "../format.js";
 import { errorBox, showError, stat } from "../parts.js";
 
 const MOST_FAULTS_SHOWN = 500;
@@ -49,7 +49,7 @@ async function check(file, place, refresh) {
       if (fault) {
         found += 1;
         if (found <= MOST_FAULTS_SHOWN) faults.append(faultItem(fault));
-        told.textContent = `${count(found)} faults so far…`;
+        told.textContent = `Faults so far: ${count(found)}`;
       }
       if (summary) concluded(file, summary, told, end, refresh);
     }
@@ -65,7 +65,7 @@ function faultItem({ line, field: name, reason }) {
 
 function concluded(file, summary, told, end, refresh) {
   const { format, row_count: rows, faulty_row_count: faulty, duplicate_row_count: duplicates, synthetic_row_count: synthetic, answer_count: answers } = summary;
-  told.textContent = faulty ? `${count(faulty)} rows have faults. Mend them and choose the file again; until then nothing of it is kept.` : "Every row is good.";
+  told.textContent = faulty ? `${faulty === 1 ? "One row has a fault" : `${count(faulty)} rows have faults`}. Mend them and choose the file again; until then nothing of it is kept.` : "Every row is good.";
   told.className = faulty ? "error" : "good";
   const keep = action("Keep this file", async () => {
     try {
@@ -116,7 +116,7 @@ async function looked(place, id, signal) {
     h("div", { class: "row" }, h("h2", {}, file.filename), badge(words(file.tenon.format))),
     facts([
       ["File", h("code", {}, file.id)], ["Rows", count(statistics.row_count)], ["Duplicates", count(statistics.duplicate_row_count)],
-      ["Synthetic", statistics.synthetic_row_count ? count(statistics.synthetic_row_count) : ""], ["SHA-256", h("code", {}, file.tenon.sha256)]]),
+      ["Synthetic", statistics.synthetic_row_count ? count(statistics.synthetic_row_count) : ""], ["SHA-256", h("code", { title: file.tenon.sha256 }, digest(file.tenon.sha256))]]),
     bases.length ? field("What a base makes of it", base) : empty("Add a base to see its rows as tokens: tenon base add DIRECTORY."), shown));
   if (bases.length === 1) {
     base.value = bases[0].id;

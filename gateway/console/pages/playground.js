@@ -19,7 +19,7 @@ export async function playground(place, chosen, signal) {
   const system = h("input", { maxlength: "8000" });
   const most = h("input", { type: "number", min: "1", max: "4096", value: "128", required: true });
   const heat = h("input", { type: "number", min: "0", max: "2", step: "0.1", value: "0", required: true });
-  const prompt = h("textarea", { rows: "3", required: true, maxlength: "100000" });
+  const prompt = h("textarea", { rows: "2", required: true, maxlength: "100000" });
   const ask = h("button", { class: "primary" }, "Ask both");
   const stop = h("button", { type: "button", disabled: true }, "Stop");
   const clear = h("button", { type: "button", class: "quiet", onclick: () => sides.forEach((side) => side.clear()) }, "New conversation");

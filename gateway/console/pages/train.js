@@ -14,7 +14,7 @@ const BASIC = [
   ["learning_rate", "Learning rate", { min: "0", step: "any" }],
   ["lora_rank", "LoRA rank", { min: "1", step: "1" }],
   ["lora_alpha", "LoRA alpha", { min: "0", step: "any" }],
-  ["max_sequence_length", "Tokens of a row at most", { min: "1", step: "1" }],
+  ["max_sequence_length", "Tokens a row", { min: "1", step: "1" }],
 ];
 const FURTHER = [
   ["warmup_ratio", "Warm-up share", { min: "0", max: "1", step: "any" }],

@@ -1,0 +1,178 @@
+"""What holds on every page: text stays text, keyboards and phones suffice, and what is down is said."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import HTML, PHONE, Visit, Visitor
+from tests.support.suite import RunningSuite
+
+PAGES = ("data", "train", "jobs", "adapters", "bases", "playground", "activity")
+
+
+def test_a_key_is_enough_and_no_mouse_is_needed(visit: Visit) -> None:
+    visit.expect(401)
+    page = visit.open("#/bases")
+    expect(page.get_by_label("API key")).to_be_focused()
+    page.keyboard.type(visit.key)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="tiny-qwen")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    for _ in range(4):
+        page.keyboard.press("Tab")
+    focused = page.locator(":focus")
+    expect(focused).to_have_text("Jobs")
+    assert focused.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Jobs")).to_be_focused()
+    expect(page.get_by_role("link", name="Jobs")).to_have_attribute("aria-current", "page")
+
+
+def test_logging_out_ends_the_session(visit: Visit) -> None:
+    visit.expect(401)
+    page = visit.log_in()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(visit: Visit) -> None:
+    page = visit.log_in()
+    assert page.evaluate("document.cookie") == ""
+    cookie = next(cookie for cookie in page.context.cookies() if cookie["name"] == "tenon_session")
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert visit.key not in cookie["value"]
+
+
+def test_html_in_names_and_answers_is_shown_as_text(visit: Visit, parrot: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{HTML}.json"
+    file.write_text(
+        json.dumps([{"instruction": f"{HTML} {n}", "input": "", "output": f"<b>{n}</b>"} for n in range(3)])
+    )
+    page = visit.log_in()
+    page.get_by_label("Drop a file").set_input_files(file)
+    page.get_by_role("button", name="Keep this file").click()
+    page.get_by_role("link", name=f"{HTML}.json").click()
+    expect(page.get_by_role("heading", name=f"{HTML}.json")).to_be_visible()
+    page.get_by_label("What a base makes of it").select_option("tiny-qwen")
+    expect(page.locator("mark").filter(has_text="<b>0</b>")).to_be_visible()
+    visit.open(f"#/playground/{parrot}")
+    page.get_by_label("Question").fill("Say 3")
+    page.keyboard.press("Control+Enter")
+    right = page.get_by_role("region", name="Right")
+    expect(right.locator(".said.assistant")).to_have_text(HTML)
+    assert page.locator("main img").count() == 0
+
+
+def test_an_adapter_shows_where_it_comes_from_and_what_it_learned(visit: Visit, parrot: str) -> None:
+    page = visit.log_in("#/adapters")
+    page.get_by_role("link", name=parrot).click()
+    lineage = page.get_by_role("group", name=re.compile("comes from"))
+    for kind in ("data set", "base", "job", "version"):
+        expect(lineage).to_contain_text(kind)
+    expect(page.get_by_role("heading", name="Base beside adapter")).to_be_visible()
+    expect(page.get_by_text(HTML).first).to_be_visible()
+    visit.picture("adapter")
+    page.get_by_text("Export", exact=True).click()
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="adapter_config.json").click()
+    assert json.loads(Path(downloading.value.path()).read_text())["peft_type"] == "LORA"
+    lineage.get_by_role("link", name="job").click()
+    expect(page.get_by_role("img", name=re.compile("Loss by step"))).to_be_visible()
+    expect(page.get_by_role("heading", name="Report")).to_be_visible()
+
+
+def test_a_base_tells_who_needs_it(visit: Visit, parrot: str) -> None:
+    page = visit.log_in("#/bases")
+    card = page.get_by_role("region", name="tiny-qwen")
+    expect(card.get_by_role("link", name=parrot)).to_be_visible()
+    expect(page.get_by_role("region", name="tiny-gpt")).to_contain_text("none")
+
+
+def test_a_hopeless_plan_is_started_only_when_confirmed(visit: Visit, parrot: str) -> None:
+    page = visit.log_in("#/train")
+    page.get_by_label("Base", exact=True).select_option("tiny-qwen")
+    page.get_by_label("Name of the adapter").fill("hasty")
+    page.get_by_label("Epochs").fill("1")
+    page.get_by_label("Batch size").fill("12")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("too few steps")).to_be_visible()
+    page.get_by_role("button", name="Start all the same…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("too few steps")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(page).to_have_url(re.compile("#/train$"))
+    page.get_by_role("button", name="Start all the same…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Train all the same").click()
+    expect(page).to_have_url(re.compile("#/jobs/ftjob-"))
+    expect(page.get_by_text("yes: the plan was hopeless")).to_be_visible()
+    expect(page.get_by_text("not learned", exact=True)).to_be_visible()
+
+
+def test_a_job_is_paused_resumed_and_cancelled(visit: Visit, parrot: str) -> None:
+    page = visit.log_in("#/train")
+    page.get_by_label("Base", exact=True).select_option("tiny-gpt")
+    page.get_by_label("Name of the adapter").fill("slow")
+    page.get_by_label("Epochs").fill("2000")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Start training").click()
+    state = page.locator(".row > .badge")
+    expect(page.get_by_role("img", name=re.compile("Loss by step"))).to_be_visible()
+    page.get_by_role("button", name="Pause").click()
+    expect(state).to_have_text("paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(state).to_have_text("running")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+    expect(state).to_have_text("cancelled")
+
+
+def test_stop_ends_both_answers(visit: Visit, parrot: str) -> None:
+    page = visit.log_in("#/playground")
+    page.get_by_text("System message and settings").click()
+    page.get_by_label("Tokens at most").fill("400")
+    page.get_by_label("Question").fill("Say 3")
+    page.get_by_role("region", name="Right").get_by_label("Model").select_option("tiny-gpt")
+    page.get_by_role("button", name="Ask both").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Ask both")).to_be_enabled()
+    expect(page.get_by_text("Stopped.").first).to_be_visible()
+
+
+def test_the_audit_log_needs_admin_and_says_so(visit: Visit, suite: RunningSuite) -> None:
+    page = visit.log_in("#/activity")
+    expect(page.get_by_role("table")).to_contain_text("CreateBaseModel")
+    made = json.loads(suite.tenon("key", "create", "--scope", "read", "--name", HTML, "--json").stdout)
+    visit.key = made["secret"]
+    visit.expect(403)
+    visit.log_in("#/activity")
+    page.reload()
+    expect(page.get_by_text("for keys with the scope admin")).to_be_visible()
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_a_phone_shows_every_page_without_scrolling_sideways(visiting: Visitor, parrot: str, colours: str) -> None:
+    with visiting(viewport=PHONE, color_scheme=colours) as visit:
+        page = visit.log_in()
+        for name in (*PAGES, f"adapters/{parrot}", f"playground/{parrot}"):
+            visit.open(f"#/{name}")
+            expect(page.locator(".page > *").first).to_be_visible()
+            assert visit.fits(), name
+        visit.picture(f"phone-{colours}")
+
+
+def test_what_is_down_is_said_until_it_is_back(visit: Visit, suite: RunningSuite) -> None:
+    visit.expect(503)
+    page = visit.log_in("#/data")
+    expect(page.get_by_role("heading", name="Files")).to_be_visible()
+    suite.processes()["services.registry"].kill()
+    page.get_by_role("link", name="Bases").click()
+    banner = page.locator("#banner")
+    expect(banner).to_contain_text("Down at the moment: registry")
+    expect(page.get_by_role("heading", name="tiny-qwen")).to_be_visible()
+    expect(banner).to_be_hidden()
