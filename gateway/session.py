@@ -101,5 +101,7 @@ def refuse_other_sites(method: str, headers: Headers, *, browser_only: bool = Fa
         return
     own = site == "same-origin" if site is not None else bool(origin) and urlsplit(origin).netloc == headers.get("host")
     if not own:
-        text = "A session of the console changes things from the console's own pages only; elsewhere send the key itself."
+        text = (
+            "A session of the console changes things from the console's own pages only; elsewhere send the key itself."
+        )
         raise DomainError(Reason.PERMISSION_DENIED, text)

@@ -98,6 +98,10 @@ async function projects() {
   return choice;
 }
 
+function focusHeading() {
+  main.querySelector("h1")?.focus();
+}
+
 async function begin() {
   try {
     session = await get("/v1/session");
@@ -115,7 +119,10 @@ function askForKey(text = "") {
   session = null;
   fill(head, h("span", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: "24", height: "24" }), "Tenon"));
   document.title = "Log in · Tenon";
-  logIn(main, text, begin);
+  logIn(main, text, async () => {
+    await begin();
+    focusHeading();
+  });
 }
 
 async function logOut() {
@@ -157,7 +164,7 @@ onTrouble({
 addEventListener("hashchange", async () => {
   if (!session) return;
   await show();
-  main.querySelector("h1")?.focus();
+  focusHeading();
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();

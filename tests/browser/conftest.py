@@ -56,12 +56,14 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
 
 @pytest.fixture(scope="session")
 def parrot(suite: RunningSuite, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An adapter on tiny-qwen that answers with HTML, by its id."""
+    """An adapter on tiny-qwen that answers with HTML, by its id; its `latest` is gated."""
     rows = tmp_path_factory.mktemp("rows") / "parrot.json"
     rows.write_text(json.dumps([{**row, "output": HTML} for row in GOOD_ROWS[:12]]))
     options = ("--epochs", "12", "--batch-size", "2", "--learning-rate", "0.01")
     ran = suite.tenon("train", "--base", "tiny-qwen", "--data", rows, "--name", "parrot", *options)
     assert ran.returncode == 0, ran.stderr
+    gated = suite.tenon("adapter", "alias", "parrot", "latest", "--gated")
+    assert gated.returncode == 0, gated.stderr
     return "parrot"
 
 

@@ -4,15 +4,17 @@ import { get } from "../api.js";
 import { action, badge, empty, fill, h, table } from "../dom.js";
 import { when } from "../format.js";
 
-const HEADINGS = ["When", "Who", "What", "On", "From", "Outcome"];
+const HEADINGS = ["When", "Who", "What", "On", "Project", "From", "Outcome"];
 
 /** The audit log, the latest first; a key without the scope admin is told so. */
 export async function activity(place, _item, signal) {
   let token = "";
   const rows = [];
+  // A key for all projects sees what belongs to none as well, such as bases.
+  const all = (await get("/v1/session", { signal })).project === null;
   const more = action("Show earlier ones", next);
   async function next() {
-    const page = await get(`/v1/audit_events?page_size=100&page_token=${encodeURIComponent(token)}`, { signal });
+    const page = await get(`/v1/audit_events?page_size=100&all_projects=${all}&page_token=${encodeURIComponent(token)}`, { signal });
     rows.push(...page.data);
     token = page.next_page_token;
     more.hidden = !token;
@@ -26,6 +28,6 @@ export async function activity(place, _item, signal) {
   }
 }
 
-function cells({ time, principal, method, resource, peer, code }) {
-  return [when(time), principal.split("/").at(-1), method.split("/").at(-1), resource, peer, badge(code, code === "OK" ? "good" : "bad")];
+function cells({ time, principal, method, resource, project, peer, code }) {
+  return [when(time), principal.split("/").at(-1), method.split("/").at(-1), resource, project, peer, badge(code, code === "OK" ? "good" : "bad")];
 }

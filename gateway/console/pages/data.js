@@ -109,7 +109,7 @@ async function remove(file, place, refresh) {
 async function looked(place, id, signal) {
   const path = encodeURIComponent(id);
   const [file, bases] = await Promise.all([get(`/v1/files/${path}`, { signal }), every("/v1/base_models")]);
-  const shown = h("div", {});
+  const shown = h("div", { class: "measured" });
   const base = select([["", "choose a base"], ...bases.map(({ id: name }) => [name, name])], { onchange: () => base.value && measure(shown, path, base.value, signal) });
   const { statistics } = file.tenon;
   fill(place, h("div", { class: "card" },
