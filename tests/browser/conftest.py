@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,11 +48,15 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
     root = tmp_path_factory.mktemp("console")
-    with running_suite(root / "data") as running:
-        for seed, (name, architecture) in enumerate((("tiny-qwen", "qwen2"), ("tiny-gpt", "gpt2"))):
-            added = running.tenon("base", "add", make_tiny_base(root / name, architecture, seed=seed), "--name", name)
-            assert added.returncode == 0, added.stderr
-        yield running
+    bases = {"tiny-qwen": "qwen2", "tiny-gpt": "gpt2"}
+    with ThreadPoolExecutor() as pool:
+        # While the suite starts.
+        made = [pool.submit(make_tiny_base, root / name, kind, seed=1) for name, kind in bases.items()]
+        with running_suite(root / "data") as running:
+            for name, directory in zip(bases, made, strict=True):
+                added = running.tenon("base", "add", directory.result(), "--name", name)
+                assert added.returncode == 0, added.stderr
+            yield running
 
 
 @pytest.fixture(scope="session")

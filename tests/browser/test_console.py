@@ -61,11 +61,11 @@ def start_a_training(visit: Visit) -> None:
     page = visit.page
     page.get_by_role("row", name="sayings.json").get_by_role("link", name="Train").click()
     page.get_by_label("Base", exact=True).select_option("tiny-qwen")
-    expect(page.get_by_label("Epochs")).to_have_attribute("placeholder", re.compile(r"\d"))
     page.get_by_label("Name of the adapter").fill("sayer")
     page.get_by_label("Epochs").fill("12")
     page.get_by_label("Batch size").fill("4")
     page.get_by_label("Batch size").press("Tab")
+    expect(page.get_by_label("LoRA rank")).to_have_attribute("placeholder", re.compile(r"\d"))
     expect(page.get_by_role("region", name="Plan")).to_contain_text("steps")
     expect(page.get_by_role("button", name="Start training")).to_be_enabled()
     visit.picture("train")
@@ -224,7 +224,7 @@ def pass_the_gate_with_a_reason(visit: Visit) -> None:
     expect(latest).to_contain_text("gated")
     latest.get_by_role("button", name="Promote").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("not learned")
+    expect(dialog).to_contain_text("NOT_LEARNED")
     dialog.get_by_label("Reason").fill(f"A trial {HTML}")
     dialog.get_by_role("button", name="Move it all the same").click()
     expect(latest).to_contain_text(f"A trial {HTML}")
@@ -233,13 +233,12 @@ def pass_the_gate_with_a_reason(visit: Visit) -> None:
     expect(latest.get_by_role("button", name="Promote")).to_be_visible()
 
 
-def test_a_job_is_paused_resumed_and_cancelled(visit: Visit, parrot: str) -> None:
-    page = visit.log_in("#/train")
-    page.get_by_label("Base", exact=True).select_option("tiny-gpt")
-    page.get_by_label("Name of the adapter").fill("slow")
-    page.get_by_label("Epochs").fill("900")
-    page.keyboard.press("Tab")
-    page.get_by_role("button", name="Start training").click()
+def test_a_job_is_paused_resumed_and_cancelled(visit: Visit, suite: RunningSuite, parrot: str) -> None:
+    with suite.client() as client:
+        file = next(file["id"] for file in client.get("/v1/files")["data"] if file["filename"] == "parrot.json")
+        asked = {"model": "tiny-gpt", "training_file": file, "adapter": "slow", "hyperparameters": {"n_epochs": 900}}
+        job = client.post("/v1/fine_tuning/jobs", asked)["id"]
+    page = visit.log_in(f"#/jobs/{job}")
     state = page.locator(".row > .badge")
     expect(page.get_by_role("img", name=re.compile("Loss by step"))).to_be_visible()
     page.get_by_role("button", name="Pause").click()

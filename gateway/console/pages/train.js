@@ -75,7 +75,7 @@ class TrainForm {
     return { model: this.base.value, training_file: this.file.value, ...heldOut, method: { type: "supervised", supervised: { hyperparameters } } };
   }
 
-  // A plan takes a process and reads every row, so it waits until the form is left alone.
+  // A plan takes a process and reads every row, so it waits until the form is left alone, and for the plan before it.
   changed() {
     clearTimeout(this.timer);
     this.start.disabled = true;
@@ -83,21 +83,27 @@ class TrainForm {
   }
 
   async reckon() {
-    const body = this.body();
+    if (this.reckoning) return;
+    this.reckoning = true;
+    let asked;
     fill(this.plan, h("h2", {}, "Plan"), h("p", { role: "status" }, "Reckoning…"));
     try {
-      const plan = await send("POST", "/v1/training_jobs/plan", body, { signal: this.signal });
-      if (JSON.stringify(body) !== JSON.stringify(this.body())) return;
-      this.hopeless = plan.findings.filter(({ severity }) => severity === "hopeless");
-      this.show(plan);
+      for (let plan; asked !== JSON.stringify(this.body()) && !this.signal.aborted; this.show(plan)) {
+        asked = JSON.stringify(this.body());
+        plan = await send("POST", "/v1/training_jobs/plan", JSON.parse(asked), { signal: this.signal });
+      }
       this.start.disabled = false;
-      fill(this.start, this.hopeless.length ? "Start all the same…" : "Start training");
     } catch (error) {
       showError(this.plan, error);
     }
+    this.reckoning = false;
+    // What was refused may have been mended meanwhile.
+    if (this.start.disabled && asked !== JSON.stringify(this.body())) this.changed();
   }
 
   show(plan) {
+    this.hopeless = plan.findings.filter(({ severity }) => severity === "hopeless");
+    fill(this.start, this.hopeless.length ? "Start all the same…" : "Start training");
     for (const [name, input] of this.numbers) input.placeholder = plan.hyperparameters[name] === "auto" ? "auto" : figure(plan.hyperparameters[name]);
     if (plan.hyperparameters.schedule) this.schedule.options[0].textContent = `auto: ${plan.hyperparameters.schedule}`;
     fill(this.plan, h("h2", {}, "Plan"),
