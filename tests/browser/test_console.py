@@ -88,6 +88,9 @@ def compare_answers(visit: Visit) -> None:
     left, right = page.get_by_role("region", name="Left"), page.get_by_role("region", name="Right")
     expect(right.get_by_label("Model")).to_have_value("sayer")
     expect(left.get_by_label("Model")).to_have_value("tiny-qwen")
+    page.get_by_text("System message and settings").click()
+    page.get_by_label("Tokens at most").fill("24")
+    page.get_by_text("System message and settings").click()
     page.get_by_label("Question").fill("Say 3")
     page.get_by_role("button", name="Ask both").click()
     expect(right.locator(".by")).to_contain_text("sayer@")
@@ -96,6 +99,7 @@ def compare_answers(visit: Visit) -> None:
     page.get_by_role("button", name="Ask both").click()
     expect(right.get_by_role("alert")).to_contain_text("tiny-qwen")
     expect(right.get_by_role("alert")).to_contain_text("Serve the adapter on")
+    expect(left.locator(".by")).to_have_count(2)
     visit.picture("playground")
 
 
@@ -244,7 +248,7 @@ def test_a_job_is_paused_resumed_and_cancelled(visit: Visit, suite: RunningSuite
     page.get_by_role("button", name="Pause").click()
     expect(state).to_have_text("paused")
     page.get_by_role("button", name="Resume").click()
-    expect(state).to_have_text("running")
+    expect(page.get_by_role("button", name="Resume")).to_have_count(0)
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
     expect(state).to_have_text("cancelled")

@@ -36,7 +36,7 @@ class JobView {
     // Read out now and then; every step would be too much.
     this.told = h("p", { class: "unseen", role: "status", "aria-live": "polite" });
     this.toldAt = 0;
-    fill(place, this.top, this.report, this.stats, this.chart, this.findings,
+    fill(place, this.top, this.stats, this.chart, this.findings, this.report,
       h("section", {}, h("h2", {}, "Log"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Log" }, this.log)), this.told);
   }
 
