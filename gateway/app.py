@@ -16,15 +16,18 @@ from gateway.routes import (
     base_models,
     chat,
     completions,
+    console,
     datasets,
     files,
     fine_tuning,
     health,
     iam,
     models,
+    session,
 )
 from gateway.routes.common import ERRORS
 from gateway.services import Services
+from gateway.session import sealer_of
 
 _ROUTERS: Final = (
     files,
@@ -37,7 +40,9 @@ _ROUTERS: Final = (
     adapters,
     adapter_files,
     iam,
+    session,
     health,
+    console,
 )
 
 
@@ -73,7 +78,10 @@ def create_app(services: Services) -> FastAPI:
         adapter_files.IMPORT_PATH: settings.http_max_adapter_bytes,
     }
     app.add_middleware(BodyLimit, max_bytes=settings.http_max_body_bytes, max_bytes_of=uploads)
-    app.add_middleware(Authentication, introspect=services.introspect)
+    sealer = sealer_of(settings)
+    app.add_middleware(
+        Authentication, introspect=services.introspect, key_of_session=None if sealer is None else sealer.key_of
+    )
     app.add_middleware(RequestContext)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app

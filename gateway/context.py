@@ -17,7 +17,7 @@ from services.common.telemetry import current_trace_id
 
 REQUEST_ID_HEADER: Final = "x-request-id"
 
-# Nothing here is a page, and nothing here may be kept, framed or taken for something else.
+# No answer of the API is a page, and none may be kept, framed or taken for something else; the console's files have headers of their own.
 SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

@@ -70,7 +70,8 @@ async def test_the_description_lists_every_route_with_its_errors(app: FastAPI) -
         "POST /v1/adapters/{adapter_id}/versions", "GET /v1/adapters/{adapter_id}/versions/{version}/files/{path}",
         "POST /v1/adapters/{adapter_id}/versions/{version}/revoke",
         "PUT /v1/adapters/{adapter_id}/aliases/{alias_id}", "POST /v1/projects", "GET /v1/projects", "POST /v1/api_keys",
-        "GET /v1/api_keys", "GET /v1/api_keys/{key_id}", "POST /v1/api_keys/{key_id}/revoke", "GET /v1/audit_events", "GET /v1/loaded_models", "GET /healthz", "GET /readyz",
+        "GET /v1/api_keys", "GET /v1/api_keys/{key_id}", "POST /v1/api_keys/{key_id}/revoke", "GET /v1/audit_events", "GET /v1/loaded_models",
+        "POST /v1/session", "GET /v1/session", "DELETE /v1/session", "GET /healthz", "GET /readyz",
     } == set(described)  # fmt: skip
     for name, operation in described.items():
         assert operation["description"], name
@@ -93,8 +94,8 @@ async def test_every_reference_of_the_description_leads_somewhere(app: FastAPI) 
         assert reference.rpartition("/")[2] in document["components"]["schemas"]
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/", "/v1", "/v1/files/", "/v1/nothing"])
-async def test_there_are_no_pages_and_no_redirects(app: FastAPI, path: str) -> None:
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/v1", "/v1/files/", "/v1/nothing"])
+async def test_there_are_no_pages_but_the_console_and_no_redirects(app: FastAPI, path: str) -> None:
     status, headers, body = await call(app, "GET", path)
     assert status == 404
     assert headers["content-type"] == "application/json"
