@@ -31,6 +31,8 @@ GOOD_ROWS = [{"instruction": f"Say {n}", "input": "", "output": f"It is {n}."} f
 def chromium() -> str:
     """The browser of this machine; playwright's own download is not used."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None and os.environ.get("TENON_TESTS_WITHOUT_BROWSER"):
+        pytest.skip("TENON_TESTS_WITHOUT_BROWSER is set")
     if found is None:
         pytest.fail("There is no Chromium here. Install it: apt-get update && apt-get install chromium", pytrace=False)
     return found
