@@ -38,7 +38,7 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Root may not use the sandbox; the pages are our own.
@@ -47,7 +47,7 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
     root = tmp_path_factory.mktemp("console")
     bases = {"tiny-qwen": "qwen2", "tiny-gpt": "gpt2"}
@@ -61,7 +61,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
             yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def parrot(suite: RunningSuite, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An adapter on tiny-qwen that answers with HTML, by its id; its `latest` is gated."""
     rows = tmp_path_factory.mktemp("rows") / "parrot.json"
