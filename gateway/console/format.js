@@ -33,7 +33,7 @@ export function bytes(value) {
 /** A span of so many seconds. */
 export function duration(seconds) {
   if (!Number.isFinite(seconds)) return "–";
-  if (seconds < 1) return "less than a second";
+  if (seconds < 1) return "< 1 s";
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return `${(seconds / 3600).toLocaleString("en", { maximumFractionDigits: 1 })} h`;

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from tests.support.suite import RunningSuite, running_suite
+from cli.client import Suite
+from services.common.identity import fingerprint_base
+from tests.support.suite import RunningSuite, running_suite, wait_for
 from tests.support.tiny_bases import make_tiny_base
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
@@ -53,24 +55,39 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
     bases = {"tiny-qwen": "qwen2", "tiny-gpt": "gpt2"}
     with ThreadPoolExecutor() as pool:
         # While the suite starts.
-        made = [pool.submit(make_tiny_base, root / name, kind, seed=1) for name, kind in bases.items()]
-        with running_suite(root / "data") as running:
-            for name, directory in zip(bases, made, strict=True):
-                added = running.tenon("base", "add", directory.result(), "--name", name)
-                assert added.returncode == 0, added.stderr
+        made = {name: pool.submit(make_tiny_base, root / name, kind, seed=1) for name, kind in bases.items()}
+        with running_suite(root / "data") as running, running.client() as client:
+            for name, directory in made.items():
+                add_base(client, name, directory.result())
+            start_parrot(client, root / "parrot.json")
             yield running
 
 
-@pytest.fixture(scope="module")
-def parrot(suite: RunningSuite, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An adapter on tiny-qwen that answers with HTML, by its id; its `latest` is gated."""
-    rows = tmp_path_factory.mktemp("rows") / "parrot.json"
+def add_base(client: Suite, name: str, directory: Path) -> None:
+    document = json.loads(fingerprint_base(directory).to_document())
+    client.post("/v1/base_models", {"id": name, "sources": [f"file://{directory}"], "fingerprint_document": document})
+
+
+def start_parrot(client: Suite, rows: Path) -> None:
+    """Begin to train what `parrot` waits for; the tests before it need not."""
     rows.write_text(json.dumps([{**row, "output": HTML} for row in GOOD_ROWS[:12]]))
-    options = ("--epochs", "12", "--batch-size", "2", "--learning-rate", "0.01")
-    ran = suite.tenon("train", "--base", "tiny-qwen", "--data", rows, "--name", "parrot", *options)
-    assert ran.returncode == 0, ran.stderr
-    gated = suite.tenon("adapter", "alias", "parrot", "latest", "--gated")
-    assert gated.returncode == 0, gated.stderr
+    file = client.upload("/v1/files", rows, {"purpose": "fine-tune"})["id"]
+    settings = {"n_epochs": 12, "batch_size": 2, "learning_rate": 0.01}
+    asked = {"model": "tiny-qwen", "training_file": file, "adapter": "parrot", "hyperparameters": settings}
+    client.post("/v1/fine_tuning/jobs", asked)
+
+
+@pytest.fixture(scope="module")
+def parrot(suite: RunningSuite) -> str:
+    """An adapter on tiny-qwen that answers with HTML, by its id; its `latest` is gated."""
+    with suite.client() as client:
+
+        def ended() -> bool:
+            jobs = client.get("/v1/fine_tuning/jobs")["data"]
+            return any(job["tenon"]["adapter"] == "parrot" and job["status"] == "succeeded" for job in jobs)
+
+        wait_for(ended, "the parrot's training")
+        client.put("/v1/adapters/parrot/aliases/latest", {"gated": True})
     return "parrot"
 
 

@@ -43,7 +43,6 @@ def see_a_fault(visit: Visit, file: Path) -> None:
     expect(page.locator(".faults li")).to_contain_text("output")
     expect(page.get_by_text("One row has a fault")).to_be_visible()
     expect(page.get_by_role("button", name="Keep this file")).to_have_count(0)
-    visit.picture("faults")
 
 
 def keep_a_good_file(visit: Visit, file: Path) -> None:

@@ -129,7 +129,7 @@ class JobView {
     const { step, total_steps: total, loss, learning_rate: rate, gradient_norm: norm, tokens_per_second: speed, epoch, memory_bytes: memory } = this.latest;
     const left = speed && step ? this.secondsLeft(step, total) : NaN;
     fill(this.stats,
-      stat("step", `${count(step)} / ${count(total)}`, h("progress", { max: total, value: step, "aria-label": "Progress" })),
+      stat("step", `${count(step)}/${count(total)}`, h("progress", { max: total, value: step, "aria-label": "Progress" })),
       stat("loss", figure(loss)),
       stat("held-out loss", this.heldOut.length ? figure(this.heldOut.at(-1)[1]) : "–"),
       stat("tokens a second", figure(Math.round(speed)), Number.isFinite(left) && step < total ? `about ${duration(left)} left` : ""),
