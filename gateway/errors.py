@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from grpc import StatusCode
 from starlette.exceptions import HTTPException
 
+from gateway import unsupported
 from services.common.errors import DomainError, Reason, Violation
 
 
@@ -115,12 +116,18 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.__cause__, DomainError):
         # FastAPI wraps what is raised while it reads a body.
         return error_response(error.__cause__)
+    if error.status_code in {404, 405} and (known := unsupported.refusal(request.method, request.url.path)):
+        status, text = known
+        return JSONResponse(_body(text, _kind(status), unsupported.CODE), status)
     code, text = {
         404: ("unknown_url", f"There is no {request.url.path} here; /openapi.json lists what there is."),
         405: ("method_not_allowed", f"{request.url.path} does not take {request.method}."),
     }.get(error.status_code, ("invalid_argument", str(error.detail)))
-    kind = "not_found_error" if error.status_code == 404 else _INVALID
-    return JSONResponse(_body(text, kind, code), error.status_code, dict(error.headers or {}))
+    return JSONResponse(_body(text, _kind(error.status_code), code), error.status_code, dict(error.headers or {}))
+
+
+def _kind(status: int) -> str:
+    return "not_found_error" if status == 404 else _INVALID
 
 
 def validation_error(faults: Sequence[Mapping[str, Any]]) -> DomainError:

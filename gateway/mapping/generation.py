@@ -1,24 +1,24 @@
 """Requests for answers, and what comes back."""
 
 import json
+import re
 from types import MappingProxyType
 from typing import Final
 
+from gateway.mapping.messages import conversation
 from gateway.names import ModelName, base_model_name, last_part, public_version
 from gateway.schemas.adapters import Provenance
 from gateway.schemas.answers import FinishReason, Identity, Usage
-from gateway.schemas.generation import (
-    ChatRequest,
-    CompletionRequest,
-    Generation,
-    Message,
-    TextPart,
-)
+from gateway.schemas.generation import ChatRequest, CompletionRequest, Generation
 from services.common.errors import DomainError, Reason, Violation
 from tenon.inference.v1 import inference_pb2
 
 _FINISH: Final[MappingProxyType[int, FinishReason]] = MappingProxyType(
-    {inference_pb2.FINISH_REASON_STOP: "stop", inference_pb2.FINISH_REASON_LENGTH: "length"}
+    {
+        inference_pb2.FINISH_REASON_STOP: "stop",
+        inference_pb2.FINISH_REASON_LENGTH: "length",
+        inference_pb2.FINISH_REASON_TOOL_CALLS: "tool_calls",
+    }
 )
 _PROVENANCE: Final[MappingProxyType[int, Provenance]] = MappingProxyType(
     {
@@ -34,8 +34,15 @@ _FIELDS: Final = MappingProxyType(
         "constraint.choice": "choice",
     }
 )
-# OpenAI's newer name; templates know the older one.
-_ROLES: Final = MappingProxyType({"developer": "system"})
+# What inference calls a part of a conversation, and what REST calls it.
+_PARTS: Final = (
+    (re.compile(r"^conversation\.tools\[(\d+)\]\.parameters_json_schema"), r"tools.\1.function.parameters"),
+    (re.compile(r"^conversation\.tools\[(\d+)\]\.(\w+)"), r"tools.\1.function.\2"),
+    (re.compile(r"^conversation\.messages\[(\d+)\]\.tool_calls\[(\d+)\]\."), r"messages.\1.tool_calls.\2.function."),
+    (re.compile(r"^conversation\.messages\[(\d+)\]"), r"messages.\1"),
+    (re.compile(r"^conversation\."), ""),
+    (re.compile(r"^sampling\."), ""),
+)
 
 
 def chat_request(chat: ChatRequest, model: ModelName) -> inference_pb2.GenerateRequest:
@@ -54,7 +61,7 @@ def chat_request(chat: ChatRequest, model: ModelName) -> inference_pb2.GenerateR
     request = _generation(chat, model, chat.max_tokens or chat.max_completion_tokens)
     if chat.logprobs:
         request.logprobs = chat.top_logprobs or 0
-    request.conversation.messages.extend(_message(message) for message in chat.messages)
+    request.conversation.CopyFrom(conversation(chat))
     return request
 
 
@@ -74,7 +81,7 @@ def completion_request(completion: CompletionRequest, model: ModelName) -> infer
 def in_rest_terms(error: DomainError) -> DomainError:
     """An error of inference with the names that fields have here."""
     violations = [
-        Violation(_FIELDS.get(violation.field, violation.field.removeprefix("sampling.")), violation.description)
+        Violation(_FIELDS.get(violation.field) or _part(violation.field), violation.description)
         for violation in error.violations
     ]
     return DomainError(
@@ -160,11 +167,7 @@ def _constraint(body: Generation) -> inference_pb2.Constraint | None:
     return next(iter(said.values()), None)
 
 
-def _message(message: Message) -> inference_pb2.ChatMessage:
-    return inference_pb2.ChatMessage(
-        role=_ROLES.get(message.role, message.role), parts=[_part(part) for part in message.content]
-    )
-
-
-def _part(part: TextPart) -> inference_pb2.ContentPart:
-    return inference_pb2.ContentPart(text=part.text)
+def _part(field: str) -> str:
+    for ours, theirs in _PARTS:
+        field = ours.sub(theirs, field)
+    return field

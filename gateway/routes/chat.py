@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from gateway.generation import Head, generate, stream
 from gateway.mapping.generation import chat_request, finish_reason, identity, usage
 from gateway.mapping.logprobs import chat_logprobs
+from gateway.mapping.messages import call_pieces, tool_calls
 from gateway.names import resolve_model
 from gateway.schemas.answers import AnswerMessage, ChatChoice, ChatCompletion, ChatCompletionChunk, ChunkChoice, Delta
 from gateway.schemas.answers import Identity as Answerer
@@ -36,7 +37,7 @@ async def create_chat_completion(body: ChatRequest, services: ServicesOf) -> Cha
         choices=[
             ChatChoice(
                 index=choice.index,
-                message=AnswerMessage(content=choice.text),
+                message=_message(choice),
                 logprobs=chat_logprobs(request, choice.logprobs),
                 finish_reason=finish_reason(choice.finish_reason),
             )
@@ -45,6 +46,11 @@ async def create_chat_completion(body: ChatRequest, services: ServicesOf) -> Cha
         usage=usage(answer.usage),
         tenon=identity(answer.identity),
     )
+
+
+def _message(choice: inference_pb2.Choice) -> AnswerMessage:
+    calls = tool_calls(choice.tool_calls)
+    return AnswerMessage(content=choice.text or (None if calls else ""), tool_calls=calls)
 
 
 async def _events(
@@ -61,9 +67,11 @@ async def _events(
             for index in range(max(request.n, 1)):
                 yield chunks.write(ChunkChoice(index=index, delta=Delta(role="assistant", content="")))
         index = piece.choice_index
-        if piece.text or piece.logprobs:
+        if piece.text or piece.logprobs or piece.tool_calls:
             logprobs = chat_logprobs(request, piece.logprobs) if piece.logprobs else None
-            yield chunks.write(ChunkChoice(index=index, delta=Delta(content=piece.text), logprobs=logprobs))
+            calls = call_pieces(piece.tool_calls)
+            delta = Delta(content=piece.text or (None if calls else ""), tool_calls=calls)
+            yield chunks.write(ChunkChoice(index=index, delta=delta, logprobs=logprobs))
         if piece.finish_reason:
             reason = finish_reason(piece.finish_reason)
             yield chunks.write(ChunkChoice(index=index, delta=Delta(), finish_reason=reason))

@@ -82,6 +82,17 @@ async def every_item(fetch: Callable[[int, str], Awaitable[tuple[Sequence[M], st
             return found
 
 
+def backwards(
+    fetch: Callable[[int, str], Awaitable[tuple[Sequence[M], str]]],
+) -> Callable[[int, str], Awaitable[tuple[Sequence[M], str]]]:
+    """A service's list from its end, as one page: services have no other order than their own."""
+
+    async def fetch_all(_size: int, _token: str) -> tuple[Sequence[M], str]:
+        return (await every_item(fetch))[::-1], ""
+
+    return fetch_all
+
+
 def _listing(items: Sequence[tuple[str, T]], *, has_more: bool) -> CursorListing[T]:
     return CursorListing(
         data=[item for _, item in items],

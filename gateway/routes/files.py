@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from gateway.mapping.files import file_object, format_to_proto
 from gateway.multipart import read_form
 from gateway.names import dataset_name, last_part, parent
-from gateway.routes.common import RequestId, cursor_page
+from gateway.routes.common import RequestId, backwards, cursor_page
 from gateway.schemas.common import CursorListing
 from gateway.schemas.files import FileCursor, FileDeleted, FileObject
 from gateway.services import Services, ServicesOf
@@ -63,7 +63,7 @@ async def upload_file(request: Request, services: ServicesOf, request_id: Reques
 
 @router.get("/v1/files")
 async def list_files(query: Annotated[FileCursor, Query()], services: ServicesOf) -> CursorListing[FileObject]:
-    """List files, newest first."""
+    """List files, newest first unless asked otherwise."""
     if query.purpose not in {None, "fine-tune"}:
         return CursorListing(data=[])
 
@@ -72,7 +72,8 @@ async def list_files(query: Annotated[FileCursor, Query()], services: ServicesOf
         page = await services.datasets.ListDatasets(request)
         return page.datasets, page.next_page_token
 
-    return await cursor_page(fetch, lambda d: last_part(d.name), file_object, after=query.after, limit=query.limit)
+    pages = fetch if query.order == "desc" else backwards(fetch)
+    return await cursor_page(pages, lambda d: last_part(d.name), file_object, after=query.after, limit=query.limit)
 
 
 @router.get("/v1/files/{file_id}")

@@ -1,6 +1,6 @@
 """``/v1/fine_tuning/jobs``, and Tenon's own watch of a job."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
@@ -13,7 +13,7 @@ from gateway.mapping.training import plan_object, report_object
 from gateway.names import job_name, last_part, parent
 from gateway.routes.common import RequestId, cursor_page
 from gateway.schemas.common import Cursor, CursorListing
-from gateway.schemas.fine_tuning import Checkpoint, CreateJob, EventCursor, Job, JobEvent, WatchQuery
+from gateway.schemas.fine_tuning import Checkpoint, CreateJob, EventCursor, Job, JobCursor, JobEvent, WatchQuery
 from gateway.schemas.training import TrainingPlan, TrainingReport
 from gateway.services import Services, ServicesOf
 from gateway.sse import comment, event, event_stream, started, until
@@ -40,15 +40,23 @@ async def create_job(body: CreateJob, services: ServicesOf, request_id: RequestI
 
 
 @router.get("/v1/fine_tuning/jobs")
-async def list_jobs(query: Annotated[Cursor, Query()], services: ServicesOf) -> CursorListing[Job]:
-    """List jobs, newest first."""
+async def list_jobs(query: Annotated[JobCursor, Query()], services: ServicesOf) -> CursorListing[Job]:
+    """List jobs, newest first: all of them, or those with some metadata."""
+    labels = query.labels()
 
     async def fetch(size: int, token: str) -> tuple[Sequence[training_job_pb2.TrainingJob], str]:
         request = training_job_pb2.ListTrainingJobsRequest(parent=parent(), page_size=size, page_token=token)
         page = await services.jobs.ListTrainingJobs(request)
-        return page.training_jobs, page.next_page_token
+        found = [job for job in page.training_jobs if _chosen(job, labels, without=query.metadata is not None)]
+        return found, page.next_page_token
 
     return await cursor_page(fetch, lambda j: last_part(j.name), job_object, after=query.after, limit=query.limit)
+
+
+def _chosen(job: training_job_pb2.TrainingJob, labels: Mapping[str, str], *, without: bool) -> bool:
+    if without:
+        return not job.labels
+    return all(job.labels.get(key) == value for key, value in labels.items())
 
 
 @router.get("/v1/fine_tuning/jobs/{fine_tuning_job_id}")

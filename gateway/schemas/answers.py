@@ -1,5 +1,6 @@
 """Answers of models, whole and in pieces."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
@@ -7,7 +8,12 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from gateway.schemas.adapters import Provenance
 from gateway.schemas.common import Answered
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+def without_nulls(written: Mapping[str, Any]) -> dict[str, Any]:
+    """What there is of an object."""
+    return {key: value for key, value in written.items() if value is not None}
 
 
 class Usage(Answered):
@@ -59,12 +65,32 @@ class CompletionLogprobs(Answered):
     text_offset: list[int] = Field(description="Where each begins in the continuation, in characters.")
 
 
+class CalledFunction(Answered):
+    """What the model asks to call."""
+
+    name: str
+    arguments: str = Field(description="A JSON object, written as JSON; cut off where the answer is.")
+
+
+class ToolCall(Answered):
+    """A call that the model asks for."""
+
+    id: str = Field(description="What the message of role tool that answers it refers to.")
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
 class AnswerMessage(Answered):
     """What the model said."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None = Field(description="Null where there are calls and no text.")
     refusal: None = None
+    tool_calls: list[ToolCall] | None = Field(None, description="Left out where there are none.")
+
+    @model_serializer(mode="wrap")
+    def _without_no_calls(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in write(self).items() if value is not None or key != "tool_calls"}
 
 
 class ChatChoice(Answered):
@@ -109,15 +135,40 @@ class Completion(Answered):
     tenon: Identity
 
 
+class FunctionPiece(Answered):
+    """A piece of what the model asks to call."""
+
+    name: str | None = Field(description="In a call's first piece only.")
+    arguments: str
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_new(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_nulls(write(self))
+
+
+class CallPiece(Answered):
+    """A piece of a call."""
+
+    index: int = Field(description="Which call of the answer.")
+    id: str | None = Field(description="In a call's first piece only.")
+    type: Literal["function"] | None = Field(description="In a call's first piece only.")
+    function: FunctionPiece
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_new(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_nulls(write(self))
+
+
 class Delta(Answered):
     """What is new in a piece."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[CallPiece] | None = None
 
     @model_serializer(mode="wrap")
     def _only_what_is_new(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in write(self).items() if value is not None}
+        return without_nulls(write(self))
 
 
 class ChunkChoice(Answered):

@@ -58,7 +58,7 @@ class FileCursor(Cursor):
 
     limit: int = Field(100, ge=1, le=10_000, description="At most so many.")
     purpose: str | None = Field(None, max_length=64, description="Only files of this purpose; all are fine-tune.")
-    order: Literal["desc"] = Field("desc", description="Newest first.")
+    order: Literal["asc", "desc"] = Field("desc", description="desc is newest first.")
 
 
 class CheckQuery(Query):

@@ -1,11 +1,13 @@
 """Fine-tuning jobs."""
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from gateway.schemas.common import MAX_INT32, MAX_INT64, Accepted, Answered, Cursor, Only, Query
 from gateway.schemas.training import TrainingPlan
+from services.common.errors import DomainError, Reason, Violation
 
 
 def _without_auto(value: Any) -> Any:
@@ -226,6 +228,37 @@ class Checkpoint(Answered):
     step_number: int
     metrics: CheckpointMetrics
     tenon: CheckpointExtension
+
+
+_LABEL: Final = re.compile(r"metadata\[([^\[\]]{1,64})\]")
+
+
+class JobCursor(Cursor):
+    """Which jobs to list. OpenAI's clients write the keys of metadata into names of parameters: ``metadata[team]=apes``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    metadata: Literal["null"] | None = Field(
+        None, description="metadata[key]=value: only jobs that have it. null: only jobs that have no metadata."
+    )
+
+    def labels(self) -> dict[str, str]:
+        """The metadata that jobs must have.
+
+        Raises:
+            DomainError: INVALID_ARGUMENT for any other parameter that is not known.
+        """
+        found = {}
+        for name, value in (self.model_extra or {}).items():
+            label = _LABEL.fullmatch(name)
+            if label is None or not isinstance(value, str):
+                text = "unknown parameter" if label is None else "is given twice"
+                raise DomainError(Reason.INVALID_ARGUMENT, f"{name}: {text}.", violations=[Violation(name, text)])
+            found[label[1]] = value
+        if found and self.metadata:
+            text = "cannot be null and have values at the same time"
+            raise DomainError(Reason.INVALID_ARGUMENT, f"metadata: {text}.", violations=[Violation("metadata", text)])
+        return found
 
 
 class EventCursor(Cursor):

@@ -7,28 +7,12 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_v
 from pydantic_core import PydanticCustomError
 
 from gateway.schemas.common import MAX_INT32, MAX_INT64, Accepted, Hint, Only
+from gateway.schemas.messages import MAX_TOOLS, Message, Tool, ToolChoice, none_as_empty
 
 MAX_STOPS = 16
 MAX_CHOICES = 16
 MAX_LOGPROBS = 20
 _TOKEN_ID = re.compile("[0-9]{1,9}")
-
-
-class TextPart(Accepted):
-    """A piece of text."""
-
-    type: Literal["text"]
-    text: str
-
-
-def _parts(value: Any) -> Any:
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [{"type": "text", "text": value}]
-    if isinstance(value, list):
-        return value
-    raise PydanticCustomError("content_type", "must be a text or a list of text parts")
 
 
 def _texts(value: Any) -> Any:
@@ -54,22 +38,6 @@ def _biases(value: Any) -> Any:
 
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
-
-Content = Annotated[list[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart] | None)]
-
-
-class Message(Accepted):
-    """One message of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Content = Field(default_factory=list)
-    name: Annotated[Any, Only()] = None
-    # What an answer of ours or OpenAI's carries when it is sent back as a part of the conversation.
-    refusal: Annotated[Any, Only()] = None
-    annotations: Annotated[Any, Only(([],))] = None
-    audio: Annotated[Any, Only()] = None
-    function_call: Annotated[Any, Only()] = None
-    tool_calls: Annotated[Any, Only(([],))] = None
 
 
 class StreamOptions(Accepted):
@@ -160,9 +128,13 @@ class ChatRequest(Generation):
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_INT32, description="The newer name of max_tokens.")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS, description="Needs logprobs.")
-    tools: Annotated[Any, Only(([],))] = None
-    tool_choice: Annotated[Any, Only(("none", "auto"))] = None
-    parallel_tool_calls: Annotated[Any, Only((True, False))] = None
+    tools: Annotated[
+        list[Tool],
+        Field(max_length=MAX_TOOLS),
+        BeforeValidator(none_as_empty, json_schema_input_type=list[Tool] | None),
+    ] = Field(default_factory=list, description="Functions; the base's chat template must know tools.")
+    tool_choice: ToolChoice | None = Field(None, description="Left out: auto. required and a name are kept always.")
+    parallel_tool_calls: bool | None = Field(None, description="false: at most one call in an answer.")
     functions: Annotated[Any, Only(([],))] = None
     function_call: Annotated[Any, Only(("none", "auto"))] = None
     modalities: Annotated[Any, Only((["text"],))] = None

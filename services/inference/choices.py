@@ -20,6 +20,8 @@ from services.inference.model import (
     Usage,
 )
 from services.inference.stops import TextStream
+from services.inference.tools.kinds import ToolCall, ToolCallDelta
+from services.inference.tools.reader import CallReader
 
 T = TypeVar("T")
 
@@ -60,7 +62,14 @@ class ChoiceText:
         count: tokens generated so far.
     """
 
-    def __init__(self, index: int, asked: EngineRequest, stream: TextStream, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self,
+        index: int,
+        asked: EngineRequest,
+        stream: TextStream,
+        vocabulary: Vocabulary,
+        reader: CallReader | None = None,
+    ) -> None:
         """Begin.
 
         Args:
@@ -68,12 +77,14 @@ class ChoiceText:
             asked: what the engine was asked.
             stream: its text; located where logprobs are asked for.
             vocabulary: of the base; read where logprobs are asked for.
+            reader: of calls, where there may be any.
         """
         self.count = 0
         self._index = index
         self._asked = asked
         self._stream = stream
         self._vocabulary = vocabulary
+        self._reader = reader
         self._untold: deque[tuple[int, TokenLogprobs]] = deque()
 
     async def pieces(self, events: AsyncGenerator[TokenEvent, None]) -> AsyncGenerator[Piece, None]:
@@ -96,7 +107,13 @@ class ChoiceText:
         finish = FinishReason.STOP if self._stream.stopped else event.finish
         if finish is not None:
             text += self._stream.finish()
-        return Piece(text, finish=finish, index=self._index, tokens=tuple(map(self._told, self._stream.take())))
+        calls: tuple[ToolCallDelta, ...] = ()
+        if self._reader is not None:
+            text, calls = self._reader.push(text, last=finish is not None)
+            if finish is FinishReason.STOP and self._reader.called:
+                finish = FinishReason.CALLS
+        tokens = tuple(map(self._told, self._stream.take()))
+        return Piece(text, finish=finish, index=self._index, tokens=tokens, calls=calls)
 
     def _told(self, offset: int) -> ToldToken:
         token_id, logprobs = self._untold.popleft()
@@ -165,4 +182,14 @@ def _choice(pieces: Sequence[Piece]) -> Choice:
     if finish is None:
         raise RuntimeError("an answer ended without a reason")
     text = "".join(piece.text for piece in pieces)
-    return Choice(text, finish, tuple(token for piece in pieces for token in piece.tokens))
+    tokens = tuple(token for piece in pieces for token in piece.tokens)
+    return Choice(text, finish, tokens, _calls([delta for piece in pieces for delta in piece.calls]))
+
+
+def _calls(deltas: Sequence[ToolCallDelta]) -> tuple[ToolCall, ...]:
+    """Whole calls from all of their pieces; each first piece has the id and the name."""
+    return tuple(
+        ToolCall(first.id, first.name, "".join(delta.arguments for delta in deltas if delta.index == first.index))
+        for first in deltas
+        if first.id
+    )

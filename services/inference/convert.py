@@ -1,10 +1,12 @@
 """Between the contract's messages and the service's values."""
 
-from collections.abc import Iterable
-from typing import Final
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.common.bases.text import Message
 from services.common.errors import DomainError, Reason, Violation
 from services.common.manifest import Provenance
 from services.inference.constraints import kinds
@@ -21,17 +23,26 @@ from services.inference.model import (
     ToldToken,
     Usage,
 )
+from services.inference.tools.kinds import Mode, Tool, ToolUse
 from tenon.inference.v1 import inference_pb2 as pb
 
 _FINISH: Final = {
     FinishReason.STOP: pb.FINISH_REASON_STOP,
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
+    FinishReason.CALLS: pb.FINISH_REASON_TOOL_CALLS,
 }
 
 _BATCHING: Final = {
     Batching.CONTINUOUS: pb.BATCHING_CONTINUOUS,
     Batching.ONE_AT_A_TIME: pb.BATCHING_ONE_AT_A_TIME,
 }
+
+_MODES: Final[Mapping[int, Mode]] = {
+    pb.ToolChoice.MODE_NONE: Mode.NONE,
+    pb.ToolChoice.MODE_REQUIRED: Mode.REQUIRED,
+}
+
+_NO_PARAMETERS: Final = '{"type": "object", "properties": {}, "additionalProperties": false}'
 
 _PROVENANCE: Final = {
     None: pb.ADAPTER_PROVENANCE_UNSPECIFIED,
@@ -51,10 +62,7 @@ def generation_request(message: pb.GenerateRequest) -> GenerationRequest:
         model=message.model,
         base_model=message.base_model,
         prompt=_text(message.prompt.parts, "prompt.parts") if kind == "prompt" else None,
-        messages=tuple(
-            {"role": item.role, "content": _text(item.parts, f"conversation.messages[{index}].parts")}
-            for index, item in enumerate(message.conversation.messages)
-        ),
+        messages=_messages(message.conversation.messages),
         sampling=_sampling(message.sampling),
         max_tokens=message.max_tokens,
         stop=tuple(message.stop),
@@ -62,6 +70,7 @@ def generation_request(message: pb.GenerateRequest) -> GenerationRequest:
         n=message.n or 1,
         logprobs=message.logprobs if message.HasField("logprobs") else None,
         constraint=_constraint(message.constraint) if message.HasField("constraint") else None,
+        tools=_tools(message.conversation),
     )
 
 
@@ -86,6 +95,10 @@ def stream_response(piece: Piece) -> pb.StreamGenerateResponse:
         identity=_identity(piece.identity) if piece.identity else None,
         choice_index=piece.index,
         logprobs=map(_told, piece.tokens),
+        tool_calls=[
+            pb.ToolCallDelta(index=delta.index, id=delta.id, name=delta.name, arguments=delta.arguments)
+            for delta in piece.calls
+        ],
     )
 
 
@@ -113,6 +126,46 @@ def _text(parts: Iterable[pb.ContentPart], field: str) -> str:
             raise DomainError(Reason.INVALID_ARGUMENT, fault, violations=[Violation(f"{field}[{index}]", fault)])
         texts.append(part.text)
     return "".join(texts)
+
+
+def _messages(items: Iterable[pb.ChatMessage]) -> tuple[Message, ...]:
+    """Messages as templates take them: calls with their arguments as objects, answers with the function's name."""
+    messages: list[Message] = []
+    names: dict[str, str] = {}
+    for index, item in enumerate(items):
+        message: dict[str, Any] = {
+            "role": item.role,
+            "content": _text(item.parts, f"conversation.messages[{index}].parts"),
+        }
+        if item.tool_calls:
+            message["tool_calls"] = list(map(_call, item.tool_calls))
+        if item.tool_call_id:
+            message["tool_call_id"] = item.tool_call_id
+        if item.tool_call_id in names:
+            message["name"] = names[item.tool_call_id]
+        names.update((call.id, call.name) for call in item.tool_calls)
+        messages.append(message)
+    return tuple(messages)
+
+
+def _call(call: pb.ToolCall) -> Message:
+    try:
+        arguments = json.loads(call.arguments or "{}")
+    except (ValueError, RecursionError):
+        arguments = None  # no object, which is what faults are looked for
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def _tools(conversation: pb.Conversation) -> ToolUse:
+    choice = conversation.tool_choice
+    return ToolUse(
+        tuple(
+            Tool(tool.name, tool.description, tool.parameters_json_schema or _NO_PARAMETERS)
+            for tool in conversation.tools
+        ),
+        choice.function if choice.WhichOneof("kind") == "function" else _MODES.get(choice.mode, Mode.AUTO),
+        single=conversation.single_tool_call,
+    )
 
 
 def _constraint(message: pb.Constraint) -> kinds.Constraint:
@@ -145,7 +198,11 @@ def _sampling(message: pb.SamplingParameters) -> SamplingWish:
 
 def _choice(index: int, choice: Choice) -> pb.Choice:
     return pb.Choice(
-        index=index, text=choice.text, finish_reason=_FINISH[choice.finish], logprobs=map(_told, choice.tokens)
+        index=index,
+        text=choice.text,
+        finish_reason=_FINISH[choice.finish],
+        logprobs=map(_told, choice.tokens),
+        tool_calls=[pb.ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in choice.calls],
     )
 
 

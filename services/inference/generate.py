@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from services.inference.bases import BasePool, HostedBase
 from services.inference.choices import ChoiceText, engine_requests, framed, interleaved, joined
+from services.inference.constraints.kinds import Calls
 from services.inference.engine.protocol import EngineRequest
 from services.inference.loaded import describe_adapter, describe_base
 from services.inference.metrics import InferenceMetrics, MeasuredRequest
@@ -19,9 +20,10 @@ from services.inference.model import (
     Piece,
     Target,
 )
-from services.inference.prompt import check_request, engine_request
+from services.inference.prompt import check_request, engine_request, with_calls
 from services.inference.resolve import Resolver
 from services.inference.stops import TextStream
+from services.inference.tools.reader import CallReader
 
 
 class Generator:
@@ -45,6 +47,7 @@ class Generator:
             measured.resolved(target)
             async with AsyncExitStack() as leases:
                 hosted = await self._lease(target, leases)
+                request = with_calls(request, hosted.text, target.adapter)
                 asked = await asyncio.to_thread(_asked, request, hosted, target.adapter)
                 measured.read(len(asked[0].token_ids))
                 pieces = _pieces(request, asked, hosted, target.identity, measured)
@@ -91,8 +94,16 @@ def _pieces(
     measured: MeasuredRequest,
 ) -> AsyncGenerator[Piece, None]:
     located = request.logprobs is not None
+    calls = request.constraint if isinstance(request.constraint, Calls) else None
+    kept = {number: marker for marker, number in calls.markers.items()} if calls else {}
     texts = [
-        ChoiceText(index, one, TextStream(hosted.text.tokenizer, request.stop, located=located), hosted.vocabulary)
+        ChoiceText(
+            index,
+            one,
+            TextStream(hosted.text.tokenizer, request.stop, located=located, kept=kept),
+            hosted.vocabulary,
+            CallReader(calls.notation) if calls else None,
+        )
         for index, one in enumerate(asked)
     ]
     streams = [

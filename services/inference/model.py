@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from services.common.bases.text import Message
 from services.common.identity import FingerprintSummary
 from services.common.manifest import AdapterManifest, Provenance
 from services.common.resource_names import AdapterVersionName
 from services.inference.constraints.kinds import Constraint
 from services.inference.engine.protocol import Batching, FinishReason
+from services.inference.tools.kinds import NO_TOOLS, ToolCall, ToolCallDelta, ToolUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class GenerationRequest:
         model: name of a base, an adapter, an alias or a version.
         base_model: name of the base expected, or empty.
         prompt: text to continue, or None for a conversation.
-        messages: the conversation: role and content of each message.
+        messages: the conversation, as templates take it.
         sampling: how tokens are picked.
         max_tokens: most tokens to generate; 0 leaves it to the service.
         stop: texts before which the answer ends.
@@ -117,12 +119,13 @@ class GenerationRequest:
         n: how many answers.
         logprobs: how many of the likeliest tokens are told with each token; None tells no logprobs at all.
         constraint: what each answer must look like, or None.
+        tools: functions that the model may ask to call.
     """
 
     model: str
     base_model: str = ""
     prompt: str | None = None
-    messages: tuple[Mapping[str, str], ...] = ()
+    messages: tuple[Message, ...] = ()
     sampling: SamplingWish = SamplingWish()
     max_tokens: int = 0
     stop: tuple[str, ...] = ()
@@ -130,6 +133,7 @@ class GenerationRequest:
     n: int = 1
     logprobs: int | None = None
     constraint: Constraint | None = None
+    tools: ToolUse = NO_TOOLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,7 @@ class Piece:
         usage: in the last piece of all only.
         index: of the answer.
         tokens: those that begin in this piece, where logprobs were asked for.
+        calls: pieces of calls.
     """
 
     text: str
@@ -189,6 +194,7 @@ class Piece:
     usage: Usage | None = None
     index: int = 0
     tokens: tuple[ToldToken, ...] = ()
+    calls: tuple[ToolCallDelta, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +204,7 @@ class Choice:
     text: str
     finish: FinishReason
     tokens: tuple[ToldToken, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """From a request to what the engine is asked: rendered, tokenised, held against the context."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,8 +9,12 @@ from typing import Any, Final
 from services.common.bases.text import BaseText, render_chat
 from services.common.errors import DomainError, Reason, Violation
 from services.inference.constraints.faults import constraint_faults
+from services.inference.constraints.kinds import Calls
 from services.inference.engine.protocol import EngineRequest, Sampling
 from services.inference.model import AdapterVersion, GenerationRequest, SamplingWish
+from services.inference.tools.faults import call_faults, tool_faults
+from services.inference.tools.kinds import ToolUse
+from services.inference.tools.notation import check_calls_can_be_shown, notation_of
 
 DEFAULT_MAX_TOKENS: Final = 512
 MAX_STOP_TEXTS: Final = 16
@@ -46,6 +51,8 @@ def check_request(request: GenerationRequest) -> None:
         *_limit_faults(request),
         *_choice_faults(request),
         *constraint_faults(request.constraint),
+        *tool_faults(request.tools, constrained=request.constraint is not None),
+        *call_faults(request.messages),
     ]
     if violations:
         text = " ".join(violation.description for violation in violations)
@@ -182,7 +189,9 @@ def _token_ids(request: GenerationRequest, text: BaseText, speaks: Voice) -> tup
     if request.prompt is not None:
         token_ids = text.tokenizer.encode(request.prompt)
     elif speaks.template is not None:
-        rendered = render_chat(text.tokenizer, speaks.template, request.messages)
+        if any(message["role"] == "tool" or "tool_calls" in message for message in request.messages):
+            check_calls_can_be_shown(speaks.template)
+        rendered = render_chat(text.tokenizer, speaks.template, request.messages, tools=_functions(request.tools))
         token_ids = text.tokenizer.encode(rendered, add_special_tokens=False)
     else:
         raise DomainError(
@@ -194,6 +203,34 @@ def _token_ids(request: GenerationRequest, text: BaseText, speaks: Voice) -> tup
         fault = "The prompt is empty: it comes to no token at all."
         raise DomainError(Reason.INVALID_ARGUMENT, fault, violations=[Violation("prompt", fault)])
     return tuple(token_ids)
+
+
+def with_calls(request: GenerationRequest, text: BaseText, adapter: AdapterVersion | None) -> GenerationRequest:
+    """A request whose functions, where it has any that may be called, are a constraint of its answers.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT where the model's template knows no functions.
+    """
+    template = voice(text, adapter).template
+    if template is None or not request.tools.callable:
+        return request
+    notation = notation_of(template)
+    return replace(request, constraint=Calls(request.tools, notation, notation.markers(text.tokenizer)))
+
+
+def _functions(use: ToolUse) -> list[dict[str, Any]]:
+    """Functions as templates take them."""
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": json.loads(tool.parameters),
+            },
+        }
+        for tool in use.shown
+    ]
 
 
 def _max_tokens(prompt_tokens: int, wanted: int, context: int) -> int:

@@ -1,7 +1,8 @@
 """From tokens to text as it streams: cut at whole characters, and before any stop text."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from transformers import PreTrainedTokenizerFast
@@ -17,17 +18,26 @@ _UNDECIDED: Final = 3
 class TextStream:
     """The text of one answer, piece by piece, and where its tokens begin in it."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, stop: Sequence[str], *, located: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        stop: Sequence[str],
+        *,
+        located: bool = False,
+        kept: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
         """Start an empty answer.
 
         Args:
             tokenizer: of the base.
             stop: the answer ends before the one that is complete first; none is empty.
             located: whether ``take`` will be asked where tokens begin.
+            kept: special tokens that are text here, with it; the others have none.
         """
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
         self._locating = located
+        self._kept = kept
         self._ids: list[int] = []
         self._start = 0
         self._read = 0
@@ -97,6 +107,13 @@ class TextStream:
             self._offsets.append(self._decoded + max(shared - len(before), 0))
 
     def _decode(self, ids: list[int]) -> str:
+        text, start = "", 0
+        for place in [place for place, token in enumerate(ids) if token in self._kept]:
+            text += self._decode_plain(ids[start:place]) + self._kept[ids[place]]
+            start = place + 1
+        return text + self._decode_plain(ids[start:])
+
+    def _decode_plain(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def _release(self, text: str) -> str:
@@ -108,7 +125,7 @@ class TextStream:
             self._stopped, self._held = True, ""
             self._released += min(found)
             return text[: min(found)]
-        keep = max((_overlap(text, stop) for stop in self._stop), default=0)
+        keep = max((overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - keep :]
         self._released += len(text) - keep
         return text[: len(text) - keep]
@@ -120,7 +137,7 @@ def _shared(one: str, other: str) -> int:
     return next(differing, min(len(one), len(other)))
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Length of the longest end of the text that begins the stop text."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):

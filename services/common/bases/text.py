@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from services.common.errors import DomainError, Reason
 from services.common.identity import OpenBase
 
-Message = Mapping[str, str]
-"""A message of a conversation: role and content."""
+Message = Mapping[str, Any]
+"""A message of a conversation as templates take it: role and content, and with calls what Hugging Face's have."""
 
 _FAILURES: Final = (
     ArithmeticError,
@@ -101,9 +101,17 @@ def render_chat(
     template: str,
     messages: Sequence[Message],
     *,
+    tools: Sequence[Mapping[str, Any]] = (),
     add_generation_prompt: bool = True,
 ) -> str:
     """Render a conversation, in transformers' sandbox, as text to be tokenised without further special tokens.
+
+    Args:
+        tokenizer: of the base.
+        template: Jinja.
+        messages: the conversation.
+        tools: functions that the model is shown, as JSON objects; none where the template shall know of none.
+        add_generation_prompt: whether the assistant's turn is begun.
 
     Raises:
         DomainError: INVALID_ARGUMENT where the template refuses the conversation.
@@ -111,6 +119,7 @@ def render_chat(
     try:
         text = tokenizer.apply_chat_template(
             [dict(message) for message in messages],
+            tools=[dict(tool) for tool in tools] or None,
             chat_template=template,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,

@@ -3,7 +3,16 @@
 from typing import Final
 
 from services.common.errors import Violation
-from services.inference.constraints.kinds import Choice, Constraint, JsonObject, JsonSchema, Regex, Unsaid, field_of
+from services.inference.constraints.kinds import (
+    Calls,
+    Choice,
+    Constraint,
+    JsonObject,
+    JsonSchema,
+    Regex,
+    Unsaid,
+    field_of,
+)
 from services.inference.constraints.repetitions import written_out
 from services.inference.constraints.schema import MAX_PATTERN, schema_fault
 
@@ -26,7 +35,7 @@ def constraint_faults(constraint: Constraint | None) -> list[Violation]:
             fault = _regex_fault(pattern)
         case Choice(texts):
             fault = _choice_fault(texts)
-        case JsonObject():
+        case JsonObject() | Calls():
             fault = None
         case Unsaid():
             fault = "constraint says nothing: set json_schema, regex, choice or json_object, or leave it out."

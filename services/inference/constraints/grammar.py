@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from llguidance import LLMatcher
 
-from services.inference.constraints.kinds import Choice, Constraint, JsonObject, JsonSchema, Regex, Unsaid
+from services.inference.constraints.kinds import Calls, Choice, Constraint, JsonObject, JsonSchema, Regex, Unsaid
+from services.inference.tools.grammar import calls_grammar
 
 _JSON: Final[Any] = {
     # At most once at each place where JSON allows white space: a model must not go on with it for ever.
@@ -35,6 +36,10 @@ def grammar_of(constraint: Constraint) -> str:
             return LLMatcher.grammar_from_regex(pattern)
         case Choice(texts):
             return LLMatcher.grammar_from_regex("|".join(map(_literally, texts)))
+        case Calls(use, notation, markers):
+            return calls_grammar(
+                notation, use.callable, must_call=use.must_call, single=use.single, markers=markers, options=_JSON
+            )
         case Unsaid():
             raise ValueError("a constraint that says nothing has no grammar")
 
@@ -43,8 +48,7 @@ def explanation(constraint: Constraint, words: str) -> str:
     """What a person can do about a grammar that the compiler refuses, in a sentence or two."""
     words = " ".join(words.replace("<non-verbose/>", "").split())[:_LONGEST]
     if not isinstance(constraint, JsonSchema):
-        kind = "regex" if isinstance(constraint, Regex) else "choice"
-        return f"{kind} cannot be followed: {_regex_words(words)}. Change it; the syntax is that of Rust's regex crate."
+        return _other_explanation(constraint, words)
     if keys := _KEYS.search(words):
         names = keys[1].replace('"', "")
         return f"json_schema uses what is not supported here: {names}. Leave it out, or say it with other keywords."
@@ -55,6 +59,13 @@ def explanation(constraint: Constraint, words: str) -> str:
     if words.startswith("Resource"):
         return f"json_schema refers to another document, which is not fetched: {words}. Put it into $defs."
     return f"json_schema cannot be followed: {words}. Change it, or leave that part out."
+
+
+def _other_explanation(constraint: Constraint, words: str) -> str:
+    if isinstance(constraint, Calls):
+        return f"tools cannot be followed: {words}. Send fewer, or with simpler parameters."
+    kind = "regex" if isinstance(constraint, Regex) else "choice"
+    return f"{kind} cannot be followed: {_regex_words(words)}. Change it; the syntax is that of Rust's regex crate."
 
 
 def _regex_words(words: str) -> str:

@@ -1,6 +1,10 @@
 """What a caller can ask an answer to look like."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from services.inference.tools.kinds import ToolUse
+from services.inference.tools.notation import FIELD, Notation
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,22 @@ class Unsaid:
     """A constraint that says nothing; refused."""
 
 
-Constraint = JsonSchema | Regex | Choice | JsonObject | Unsaid
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Text, or calls of functions, or both.
+
+    Attributes:
+        use: with functions that may be called.
+        notation: how calls are written.
+        markers: the notation's markers that are tokens as a whole, with their ids.
+    """
+
+    use: ToolUse
+    notation: Notation
+    markers: Mapping[str, int]
+
+
+Constraint = JsonSchema | Regex | Choice | JsonObject | Unsaid | Calls
 
 
 def field_of(constraint: Constraint) -> str:
@@ -50,3 +69,5 @@ def field_of(constraint: Constraint) -> str:
             return "constraint.json_object"
         case Unsaid():
             return "constraint"
+        case Calls():
+            return FIELD

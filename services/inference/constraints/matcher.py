@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from services.common.errors import DomainError, Reason, Violation
 from services.inference.constraints.grammar import explanation, grammar_of
-from services.inference.constraints.kinds import Constraint, field_of
+from services.inference.constraints.kinds import Calls, Constraint, JsonSchema, field_of
 
 _LEXER_FUEL: Final = 200_000
 """Of llguidance's units, for the beginning and for each step: some 15 ms of it, which every row of a batch waits for."""
@@ -118,10 +118,13 @@ def compile_constraint(
     )
     try:
         matcher = LLMatcher(tokenizer, grammar_of(constraint), log_level=0, limits=limits)
+        fault = matcher.get_error() if matcher.is_error() else ""
     except ValueError as error:
-        raise _refused(constraint, explanation(constraint, str(error))) from None
-    if matcher.is_error():
-        raise _refused(constraint, explanation(constraint, matcher.get_error()))
+        fault = str(error)
+    if fault:
+        if isinstance(constraint, Calls):
+            _check_each(constraint, tokenizer, end)
+        raise _refused(constraint, explanation(constraint, fault))
     try:
         first = Matcher(matcher, end, stop_token_ids)
     except DomainError as error:
@@ -129,6 +132,21 @@ def compile_constraint(
     if not first.possible:
         raise _refused(constraint, "Nothing fits the constraint, or nothing that the base has tokens for. Change it.")
     return first
+
+
+def _check_each(calls: Calls, tokenizer: LLTokenizer, end: int) -> None:
+    """Find the function whose parameters cannot be followed.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT that names it.
+    """
+    for tool in calls.use.callable:
+        try:
+            compile_constraint(JsonSchema(tool.parameters), tokenizer, end=end, stop_token_ids=frozenset())
+        except DomainError as error:
+            field = f"{field_of(calls)}[{calls.use.tools.index(tool)}].parameters_json_schema"
+            text = error.message.replace("json_schema", f"parameters of {tool.name}", 1)
+            raise DomainError(error.reason, text, violations=[Violation(field, text)]) from None
 
 
 def _bit(tokens: NDArray[np.int64]) -> NDArray[np.uint32]:

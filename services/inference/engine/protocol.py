@@ -15,6 +15,8 @@ class FinishReason(enum.Enum):
 
     STOP = "stop"
     LENGTH = "length"
+    CALLS = "calls"
+    """A stop, behind calls of functions. Engines know nothing of them; whoever reads the text does."""
 
 
 class Batching(enum.Enum):

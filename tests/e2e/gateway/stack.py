@@ -22,6 +22,7 @@ from services.common.identity import fingerprint_base
 from tests.support.keys import secret_key_file, trusted_key_file
 
 START_SECONDS = 60.0
+ROWS = b"".join(json.dumps({"instruction": f"Say {n}", "output": f"It is {n}."}).encode() + b"\n" for n in range(8))
 MODULES = {
     "registry": "services.registry",
     "trainer": "services.trainer",

@@ -8,8 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.e2e.gateway.conftest import ROWS
-from tests.e2e.gateway.stack import Stack, wait_for
+from tests.e2e.gateway.stack import ROWS, Stack, wait_for
 from tests.support.postgres import PostgresServer
 from tests.unit.identity.build import Base
 

@@ -29,7 +29,7 @@ NEUTRAL: dict[str, Any] = {
     "stream_options": None, "prompt_cache_key": "k", "safety_identifier": "s", "reasoning_effort": None,
 }  # fmt: skip
 UNSUPPORTED: dict[str, Any] = {
-    "tools": [{}], "tool_choice": "required", "functions": [{}], "modalities": ["audio"], "store": True,
+    "functions": [{}], "modalities": ["audio"], "store": True,
     "metadata": {"a": "b"}, "web_search_options": {},
 }  # fmt: skip
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"b": {"type": "null"}, "a": {"const": "é"}}}
@@ -105,6 +105,58 @@ def test_zero_is_a_temperature_and_not_its_absence() -> None:
     assert request.sampling.HasField("seed")
 
 
+WEATHER: dict[str, Any] = {"name": "weather", "parameters": {"type": "object", "properties": {"a": {}, "b": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "mode"),
+    [(None, 1), ("auto", 1), ("none", 2), ("required", 3), ({"type": "function", "function": {"name": "weather"}}, 0)],
+)
+def test_tools_and_calls_reach_inference(choice: object, mode: int) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"a": 1}'}}
+    body = {
+        "model": "m",
+        "messages": [
+            *CHAT["messages"],
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": "warm", "tool_call_id": "call_1"},
+        ],
+        "tools": [{"type": "function", "function": {**WEATHER, "strict": True}}, {"type": "function", "function": {"name": "now"}}],
+        "tool_choice": choice,
+        "parallel_tool_calls": False,
+    }  # fmt: skip
+    said = chat_request(ChatRequest.model_validate(body), NAME).conversation
+    assert [(tool.name, tool.parameters_json_schema) for tool in said.tools] == [
+        ("weather", json.dumps(WEATHER["parameters"])),
+        ("now", ""),
+    ]
+    assert (said.tool_choice.mode, said.tool_choice.function) == (mode, "" if mode else "weather")
+    assert said.single_tool_call
+    asked = said.messages[1].tool_calls[0]
+    assert (asked.id, asked.name, asked.arguments) == ("call_1", "weather", '{"a": 1}')
+    assert (said.messages[2].role, said.messages[2].tool_call_id) == ("tool", "call_1")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"tools": [{}]}, "tools.0.type"),
+        ({"tools": [{"type": "custom", "custom": {}}]}, "tools.0.type"),
+        ({"tools": [{"type": "function", "function": {"name": "a", "wings": 2}}]}, "tools.0.function.wings"),
+        ({"tool_choice": "some"}, "tool_choice.mode"),
+        ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice.named.type"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0"),
+        ({"messages": [{"role": "user", "content": "x", "tool_call_id": "1"}]}, "messages.0"),
+        ({"messages": [{"role": "user", "tool_calls": [{"id": "1", "function": {"name": "a", "arguments": ""}}]}]}, "messages.0"),
+        ({"messages": [{"role": "function", "content": "x"}]}, "messages.0.role"),
+    ],
+)  # fmt: skip
+def test_wrong_tools_are_refused_where_they_are(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate({**CHAT, **change})
+    assert field in faults(caught.value)
+
+
 def test_a_bias_out_of_range_is_named_with_its_token() -> None:
     with pytest.raises(ValidationError) as caught:
         ChatRequest.model_validate({**CHAT, "logit_bias": {"5": 101, "6": float("nan"), "7": 1}})
@@ -161,10 +213,14 @@ def test_only_one_thing_can_say_what_the_answer_must_look_like() -> None:
 
 
 def test_the_fields_of_inference_are_told_in_rests_words() -> None:
-    fields = ["constraint.json_schema", "constraint.choice", "sampling.logit_bias", "n"]
+    fields = [
+        "constraint.json_schema", "constraint.choice", "sampling.logit_bias", "n", "conversation.tool_choice",
+        "conversation.tools[2].parameters_json_schema", "conversation.messages[1].tool_calls[0].arguments",
+    ]  # fmt: skip
     error = DomainError(Reason.INVALID_ARGUMENT, "No.", violations=[Violation(field, "no") for field in fields])
+    tools = ["tool_choice", "tools.2.function.parameters", "messages.1.tool_calls.0.function.arguments"]
     told = [violation.field for violation in answer_in_rest_terms(error).violations]
-    assert told == ["response_format.json_schema.schema", "choice", "logit_bias", "n"]
+    assert told == ["response_format.json_schema.schema", "choice", "logit_bias", "n", *tools]
 
 
 def test_two_names_of_one_limit_must_agree() -> None:

@@ -1,4 +1,4 @@
-"""Several answers, logprobs and formats, as OpenAI's own client asks for them."""
+"""Chats: several answers, logprobs and formats."""
 
 import json
 from typing import Any, Literal
@@ -12,14 +12,21 @@ from openai.types.chat import ChatCompletionTokenLogprob
 
 pytestmark = pytest.mark.usefixtures("job_id")
 
+
 HI: Any = [{"role": "user", "content": "hi"}]
+
+
 HOT: Any = {"temperature": 1.5, "seed": 3}
+
+
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"city": {"enum": ["Paris", "Rome"]}, "warm": {"type": "boolean"}},
     "required": ["city", "warm"],
     "additionalProperties": False,
 }
+
+
 FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "weather", "schema": SCHEMA, "strict": True}}
 
 
@@ -77,21 +84,6 @@ def test_logprobs_of_a_chat(client: openai.OpenAI) -> None:
     assert plain.choices[0].logprobs is None
 
 
-def test_logprobs_of_a_plain_completion(client: openai.OpenAI) -> None:
-    options: Any = {"model": "tiny-gpt", "prompt": "Once", "max_tokens": 6, "temperature": 0, "logprobs": 2}
-    logprobs = client.completions.create(**options).choices[0].logprobs
-    assert logprobs is not None
-    assert logprobs.tokens
-    assert logprobs.token_logprobs
-    assert logprobs.top_logprobs
-    assert logprobs.text_offset
-    assert len(logprobs.tokens) == len(logprobs.token_logprobs) == len(logprobs.text_offset)
-    assert [max(top.values()) for top in logprobs.top_logprobs] == logprobs.token_logprobs
-    pieces = [piece.choices[0].logprobs for piece in client.completions.create(stream=True, **options)]
-    assert [token for piece in pieces if piece for token in piece.tokens or []] == logprobs.tokens
-    assert [place for piece in pieces if piece for place in piece.text_offset or []] == logprobs.text_offset
-
-
 def test_answers_follow_a_json_schema(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
         model="parrot", messages=HI, n=6, max_tokens=300, response_format=FORMAT, **HOT
@@ -122,15 +114,6 @@ def test_a_regex_and_a_choice(client: openai.OpenAI, stream: bool) -> None:
             whole = client.chat.completions.create(model="tiny-qwen", messages=HI, max_tokens=9, extra_body=extra)
             text = whole.choices[0].message.content or ""
         assert text in allowed or (len(text) == 4 and set(text) <= set("abcdef"))
-
-
-def test_a_bias_and_penalties_change_the_answer(client: openai.OpenAI) -> None:
-    options: Any = {"model": "tiny-gpt", "prompt": "Once", "max_tokens": 4, "temperature": 0}
-    # The tiny tokenizers have their bytes from the fourth id on, in the order of the byte-level alphabet.
-    biased = client.completions.create(logit_bias={"68": 100}, presence_penalty=-2, **options)
-    assert biased.choices[0].text == "bbbb"
-    plain = client.completions.create(**options)
-    assert plain.choices[0].text != "bbbb"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
-"""One stack for the tests that leave it as it is, with two tiny bases and an adapter trained over REST."""
+"""One stack for the tests over REST that leave it as it is, with tiny bases and an adapter trained there."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,13 +7,14 @@ import httpx2
 import openai
 import pytest
 
-from tests.e2e.gateway.stack import Stack, running_stack
+from tests.e2e.gateway.stack import ROWS, Stack, running_stack
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.tiny_bases import make_tiny_base
+from tests.support.tool_templates import HERMES, LLAMA, MISTRAL
 
 __all__ = ["postgres_server"]
 
-ROWS = b"".join(json.dumps({"instruction": f"Say {n}", "output": f"It is {n}."}).encode() + b"\n" for n in range(8))
+TOOL_TEMPLATES = {"tools-hermes": HERMES, "tools-llama": LLAMA, "tools-mistral": MISTRAL}
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +27,9 @@ def stack(postgres_server: PostgresServer, gateway_root: Path) -> Iterator[Stack
     with running_stack(gateway_root, postgres_server.create_database()) as stack:
         stack.add_base("tiny-qwen", make_tiny_base(gateway_root / "tiny-qwen", "qwen2", seed=1))
         stack.add_base("tiny-gpt", make_tiny_base(gateway_root / "tiny-gpt", "gpt2", seed=2, chat_template=None))
+        for name, template in TOOL_TEMPLATES.items():
+            directory = make_tiny_base(gateway_root / name, "qwen2", seed=4, context=2048, chat_template=template)
+            stack.add_base(name, directory)
         yield stack
 
 

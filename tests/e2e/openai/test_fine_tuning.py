@@ -1,26 +1,15 @@
-"""Fine-tuning jobs from creation to adapter."""
+"""Fine-tuning jobs: ``client.fine_tuning`` from creation to adapter."""
 
-import json
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 
-from tests.e2e.gateway.stack import Stack, free_port
+from tests.e2e.gateway.stack import Stack
 
 FORCE = {"force": True}
 """The file's eight rows are hopeless, and nothing shall be learnt here."""
-
-
-def updates(stack: Stack, job_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
-    with stack.http() as http, http.stream("GET", f"/v1/training_jobs/{job_id}/watch?after={after}") as watch:
-        assert watch.headers["content-type"].startswith("text/event-stream")
-        for line in watch.iter_lines():
-            if line.startswith("data: "):
-                yield json.loads(line.removeprefix("data: "))
 
 
 def test_a_job_makes_an_adapter_and_says_so(client: openai.OpenAI, http: httpx2.Client, job_id: str) -> None:
@@ -73,18 +62,6 @@ def test_a_job_is_paused_and_resumed(client: openai.OpenAI, http: httpx2.Client,
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "training_job_wrong_state")
 
 
-def test_a_watch_tells_the_job_then_its_events_and_ends(stack: Stack, job_id: str) -> None:
-    first, *events = updates(stack, job_id)
-    assert first["job"]["id"] == job_id
-    assert [update["event"]["sequence"] for update in events] == list(range(1, len(events) + 1))
-    assert events[0]["event"]["data"] == {"state": "queued"}
-    assert events[-1]["event"]["data"] == {"state": "succeeded"}
-    metrics = [update["event"]["data"] for update in events if update["event"]["type"] == "metrics"]
-    assert [figures["step"] for figures in metrics] == list(range(1, metrics[-1]["total_steps"] + 1))
-    _, *later = updates(stack, job_id, after=2)
-    assert later == events[2:]
-
-
 def test_a_queued_job_is_cancelled_at_once(client: openai.OpenAI, stack: Stack, file_id: str) -> None:
     job = client.fine_tuning.jobs.create(
         model="base/tiny-gpt", training_file=file_id, suffix="Never Run", extra_body=FORCE
@@ -93,9 +70,7 @@ def test_a_queued_job_is_cancelled_at_once(client: openai.OpenAI, stack: Stack, 
     listed = client.fine_tuning.jobs.list(limit=1)
     assert (listed.data[0].id, listed.has_more) == (job.id, True)
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
-    assert [update["event"]["data"]["state"] for update in updates(stack, job.id) if "event" in update][
-        -1
-    ] == "cancelled"
+    assert client.fine_tuning.jobs.list_events(job.id).data[0].message == "The job is cancelled"
 
 
 def test_the_same_job_sent_again_is_the_same_job(http: httpx2.Client, file_id: str) -> None:
@@ -150,29 +125,6 @@ def test_an_unknown_job_is_not_found(http: httpx2.Client, path: str) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "training_job_not_found")
 
 
-def test_a_stop_ends_watches_at_once_and_says_why(stack: Stack, http: httpx2.Client, file_id: str) -> None:
-    job_id = http.post("/v1/fine_tuning/jobs", json={"model": "tiny-gpt", "training_file": file_id, **FORCE}).json()[
-        "id"
-    ]
-    second = Stack(stack.root / "second", stack.database_url, ports={**stack.ports, "gateway": free_port()})
-    second.root.mkdir()
-    second.start("gateway", TENON_DRAIN_SECONDS="60")
-    second.wait_until_ready()
-    watch = updates(second, job_id)
-    assert next(watch)["job"]["status"] == "queued"
-    stopped = time.monotonic()
-    assert second.stop("gateway") == 0
-    assert time.monotonic() - stopped < 10
-    assert list(watch)[-1]["error"]["code"] == "service_unavailable"
-    http.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
-
-
-def test_an_unknown_job_cannot_be_watched(http: httpx2.Client) -> None:
-    answer = http.get("/v1/training_jobs/ftjob-nobody/watch")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "training_job_not_found")
-    assert http.get("/v1/training_jobs/ftjob-nobody/watch?after=-1").status_code == 400
-
-
 def test_a_hopeless_job_is_refused_in_openai_s_shape(client: openai.OpenAI, http: httpx2.Client, file_id: str) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         client.fine_tuning.jobs.create(model="tiny-gpt", training_file=file_id, hyperparameters={"batch_size": 8})
@@ -192,42 +144,62 @@ def test_a_hopeless_job_is_refused_in_openai_s_shape(client: openai.OpenAI, http
     assert (found["tenon"]["force"], found["tenon"]["plan"]) == (True, None)
 
 
-def test_a_plan_is_answered_and_nothing_queued(http: httpx2.Client, file_id: str) -> None:
-    before = http.get("/v1/fine_tuning/jobs").json()
-    body = {"model": "tiny-gpt", "training_file": file_id, "hyperparameters": {"n_epochs": 3, "batch_size": 8}}
-    answer = http.post("/v1/training_jobs/plan", json=body, timeout=120)
-    assert answer.status_code == 200, answer.text
-    plan = answer.json()
-    assert (plan["hopeless"], plan["steps"], plan["hyperparameters"]["n_epochs"]) == (True, 3, 3)
-    assert plan["findings"][0]["severity"] == "hopeless"
-    assert plan["memory_bytes"] == sum(plan["memory_parts"].values())
-    assert http.get("/v1/fine_tuning/jobs").json() == before
-    wrong = http.post("/v1/training_jobs/plan", json={**body, "hyperparameters": {"n_epochs": 0}})
-    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "hyperparameters.n_epochs")
+def test_jobs_are_listed_by_their_metadata(client: openai.OpenAI, http: httpx2.Client, file_id: str) -> None:
+    def queue(metadata: dict[str, str] | None) -> str:
+        job = client.fine_tuning.jobs.create(
+            model="tiny-gpt", training_file=file_id, metadata=metadata, extra_body=FORCE
+        )
+        client.fine_tuning.jobs.cancel(job.id)
+        return job.id
+
+    first, second, third, without = (
+        queue({"crew": "a"}),
+        queue({"crew": "a", "kind": ""}),
+        queue({"crew": "b"}),
+        queue(None),
+    )
+    jobs = client.fine_tuning.jobs
+    assert [job.id for job in jobs.list(metadata={"crew": "a"})] == [second, first]
+    assert [job.id for job in jobs.list(metadata={"crew": "a"}, limit=1)] == [second, first]
+    assert [job.id for job in jobs.list(metadata={"crew": "a"}, after=second)] == [first]
+    assert [job.id for job in jobs.list(metadata={"crew": "a", "kind": ""})] == [second]
+    assert not jobs.list(metadata={"crew": "nobody"}).data
+    listed = [job.id for job in jobs.list(extra_query={"metadata": "null"})]
+    assert without in listed
+    assert not {first, second, third} & set(listed)
+    for query, param in (("wings=2", "wings"), ("metadata=x", "metadata"), ("metadata=null&metadata[a]=b", "metadata")):
+        answer = http.get(f"/v1/fine_tuning/jobs?{query}")
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
-def test_a_report_and_the_plan_of_a_job_that_has_ended(http: httpx2.Client, job_id: str) -> None:
-    report = http.get(f"/v1/training_jobs/{job_id}/report").json()
-    assert (report["job"], report["verdict"], report["forced"]) == (job_id, "not_learned", True)
-    assert report["held_out"] is None
-    assert report["curve"]["best_validation_loss"] is None
-    assert report["trained"]["rows"] == 8
-    assert set(report["answers"][0]) == {"prompt", "expected", "base", "adapter"}
-    plan = http.get(f"/v1/fine_tuning/jobs/{job_id}").json()["tenon"]["plan"]
-    assert (plan["steps"], plan["hopeless"]) == (2, True)
-    events = http.get(f"/v1/fine_tuning/jobs/{job_id}/events", params={"limit": 100}).json()["data"]
-    assert any(event["level"] == "error" and "optimizer steps" in event["message"] for event in events)
-    answer = http.get("/v1/training_jobs/ftjob-nobody/report")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "training_job_not_found")
-
-
-def test_an_alias_is_gated_over_rest(http: httpx2.Client, job_id: str) -> None:
-    version = http.get(f"/v1/fine_tuning/jobs/{job_id}").json()["fine_tuned_model"].partition("@")[2]
-    url = "/v1/adapters/parrot/aliases/production"
-    refused = http.put(url, json={"version": version, "gated": True})
-    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "verdict_not_admitted")
-    alias = http.put(url, json={"version": version, "gated": True, "reason": "For the test."}).json()
-    assert (alias["gated"], alias["reason"], alias["version"]) == (True, "For the test.", version)
-    assert http.put(url, json={"gated": False}).json()["error"]["code"] == "verdict_not_admitted"
-    assert http.put(url, json={"gated": False, "reason": "Enough."}).json()["gated"] is False
-    assert http.put(url, json={}).status_code == 400
+def test_every_parameter_of_the_client_is_taken(client: openai.OpenAI, file_id: str) -> None:
+    job = client.fine_tuning.jobs.create(
+        model="tiny-gpt",
+        training_file=file_id,
+        validation_file=file_id,
+        seed=7,
+        suffix="whole",
+        metadata={"a": "b"},
+        integrations=None,
+        method={
+            "type": "supervised",
+            "supervised": {
+                "hyperparameters": {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
+            },
+        },
+        extra_body=FORCE,
+    )
+    client.fine_tuning.jobs.cancel(job.id)
+    assert (job.seed, job.validation_file, job.metadata) == (7, file_id, {"a": "b"})
+    assert job.hyperparameters.n_epochs == "auto"
+    with pytest.raises(openai.BadRequestError, match="integrations"):
+        client.fine_tuning.jobs.create(
+            model="tiny-gpt",
+            training_file=file_id,
+            integrations=[{"type": "wandb", "wandb": {"project": "x"}}],
+            extra_body=FORCE,
+        )
+    with pytest.raises(openai.BadRequestError, match=r"method\.type"):
+        client.fine_tuning.jobs.create(
+            model="tiny-gpt", training_file=file_id, method={"type": "dpo"}, extra_body=FORCE
+        )

@@ -1,4 +1,4 @@
-"""Files, driven by OpenAI's own client where it has a word for it."""
+"""Files: ``client.files`` and what it sends."""
 
 import io
 import json
@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.gateway.conftest import ROWS
-from tests.e2e.gateway.stack import Stack
+from tests.e2e.gateway.stack import ROWS, Stack
 
 
 def test_a_file_goes_in_and_comes_out_as_it_was(client: openai.OpenAI) -> None:
@@ -115,50 +114,6 @@ def test_the_same_upload_sent_again_is_the_same_file(http: httpx2.Client) -> Non
     assert (other.status_code, other.json()["error"]["code"]) == (409, "request_id_reused")
 
 
-def test_a_check_tells_every_fault_and_ends_with_a_summary(http: httpx2.Client) -> None:
-    answer = http.post("/v1/datasets/check", content=ROWS + b"nonsense\n" * 300)
-    assert answer.headers["content-type"] == "application/x-ndjson"
-    lines = [json.loads(line) for line in answer.text.splitlines()]
-    assert [line["fault"]["line"] for line in lines[:-1]] == list(range(9, 309))
-    assert lines[-1]["summary"]["row_count"] == 8
-    assert lines[-1]["summary"]["format"] == "alpaca"
-
-
-def test_a_check_of_a_named_format(http: httpx2.Client) -> None:
-    answer = http.post("/v1/datasets/check?format=openai_chat", content=ROWS)
-    assert json.loads(answer.text.splitlines()[-1])["summary"]["faulty_row_count"] == 8
-    assert http.post("/v1/datasets/check?format=tsv", content=ROWS).json()["error"]["param"] == "format"
-
-
-def test_a_check_with_a_base_counts_tokens(http: httpx2.Client) -> None:
-    answer = http.post("/v1/datasets/check?base_model=tiny-qwen&max_sequence_length=32", content=ROWS)
-    tokens = json.loads(answer.text.splitlines()[-1])["summary"]["tokens"]
-    assert (tokens["base_model"], tokens["max_sequence_length"], tokens["measured_row_count"]) == ("tiny-qwen", 32, 8)
-    assert 0 < tokens["supervised_share"] < 1
-    assert [item["percent"] for item in tokens["percentiles"]][-1] == 100
-    assert sum(bucket["row_count"] for bucket in tokens["histogram"]) == 8
-    refused = http.post("/v1/datasets/check?base_model=nobody", content=ROWS)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "base_model_not_found")
-
-
-def test_a_file_is_measured_and_shown_as_training_sees_it(http: httpx2.Client, file_id: str) -> None:
-    measured = http.get(f"/v1/datasets/{file_id}/statistics?base_model=tiny-gpt").json()
-    assert measured["row_count"] == measured["tokens"]["measured_row_count"] == 8
-    assert measured["tokens"]["uses_plain_template"]
-    shown = http.get(f"/v1/datasets/{file_id}/preview?base_model=tiny-gpt&skip=6").json()
-    assert [row["row"] for row in shown["data"]] == [7, 8]
-    learnt = "".join(token["text"] for token in shown["data"][0]["tokens"] if token["supervised"])
-    assert learnt.startswith("It is 6.")
-    http_errors = {
-        f"/v1/datasets/{file_id}/preview": 400,
-        f"/v1/datasets/{file_id}/preview?base_model=tiny-gpt&limit=-1": 400,
-        f"/v1/datasets/{file_id}/preview?base_model=tiny-gpt&max_sequence_length=5": 400,
-        f"/v1/datasets/{file_id}/preview?base_model=nobody": 404,
-        "/v1/datasets/data-nobody/statistics?base_model=tiny-gpt": 404,
-    }
-    assert {path: http.get(path).status_code for path in http_errors} == http_errors
-
-
 def test_a_parquet_file_is_a_file_too(client: openai.OpenAI) -> None:
     content = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([json.loads(line) for line in ROWS.splitlines()]), content)
@@ -195,3 +150,20 @@ def memory_high_mark(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
+
+
+def test_files_are_listed_from_the_oldest(client: openai.OpenAI) -> None:
+    ids = [client.files.create(file=(f"{n}.jsonl", ROWS), purpose="fine-tune").id for n in range(3)]
+    assert [file.id for file in client.files.list(order="asc", limit=2)][-3:] == ids
+    assert [file.id for file in client.files.list(order="asc", after=ids[0])] == ids[1:]
+    for file_id in ids:
+        client.files.delete(file_id)
+
+
+def test_what_a_file_cannot_be_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="purpose"):
+        client.files.create(file=("x.jsonl", ROWS), purpose="batch")
+    with pytest.raises(openai.BadRequestError, match="expires_after"):
+        client.files.create(
+            file=("x.jsonl", ROWS), purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": 3600}
+        )
