@@ -70,7 +70,7 @@ def compiled(notation: Notation, use: ToolUse, tokenizer: PreTrainedTokenizerFas
 def may(matcher: Matcher, token: int) -> bool:
     mask = torch.zeros(10, dtype=torch.int32)
     matcher.allow(mask)
-    return bool(mask[token // 32].item() >> (token % 32) & 1)
+    return bool(int(mask[token // 32].item()) >> (token % 32) & 1)
 
 
 @pytest.mark.parametrize("notation", TEMPLATES, ids=["hermes", "llama", "mistral"])
