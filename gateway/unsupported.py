@@ -11,7 +11,7 @@ _SEARCH: Final = "There is no search here: put what the model should know into t
 _TEXT: Final = "The models here read and write text."
 
 _REFUSALS: Final[tuple[tuple[str, str], ...]] = (
-    ("(GET|POST|DELETE) /chat/completions.*", f"Answers are not stored. {_STATE}"),
+    ("GET /chat/completions|[A-Z]+ /chat/completions/.+", f"Answers are not stored. {_STATE}"),
     ("DELETE /models/.+", "Adapters cannot be deleted; `tenon adapter revoke` withdraws a version for good."),
     ("[A-Z]+ /embeddings", "There are no embeddings: the models here are generative ones."),
     ("[A-Z]+ /moderations", "There is no moderation model."),
