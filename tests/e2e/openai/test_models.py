@@ -11,7 +11,9 @@ def test_models_are_listed_and_described(client: openai.OpenAI) -> None:
     models = {model.id: model for model in client.models.list()}
     assert {"tiny-qwen", "tiny-gpt", "parrot"} <= set(models)
     tenon = (models["parrot"].model_extra or {})["tenon"]
-    assert (tenon["kind"], tenon["base_model"], tenon["aliases"]) == ("adapter", "tiny-qwen", ["latest"])
+    assert (tenon["kind"], tenon["base_model"]) == ("adapter", "tiny-qwen")
+    # Other tests may have given it others.
+    assert "latest" in tenon["aliases"]
     assert client.models.retrieve("parrot") == models["parrot"]
     assert client.models.retrieve("parrot:latest").id == "parrot:latest"
     with pytest.raises(openai.NotFoundError) as caught:

@@ -116,8 +116,12 @@ async def test_a_file_over_the_limit_is_refused(platform: Platform) -> None:
     error = await refused(platform.upload(GOOD * 4000))
     assert (error.reason, error.code) == (Reason.LIMIT_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert error.metadata == {"limit": str(1024 * 1024)}
-    with pytest.raises(aio.AioRpcError) as raised:
-        await checked(platform, GOOD * 4000)
+    for _ in range(5):
+        with pytest.raises(aio.AioRpcError) as raised:
+            await checked(platform, GOOD * 4000)
+        # A piece that is on its way when the answer comes now and then fails in grpc's own client before the answer is read.
+        if "SendMessageOperation" not in raised.value.debug_error_string():
+            break
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

@@ -32,7 +32,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "[::]", "example.org", "127.0.0.1.example.org"])
 def test_addresses_that_others_could_reach_are_refused(host: str) -> None:
-    with pytest.raises(DomainError, match="access keys") as raised:
+    with pytest.raises(DomainError, match="API keys") as raised:
         parse_listen(f"{host}:8600")
     assert raised.value.reason is Reason.LISTEN_NOT_ALLOWED
 
