@@ -1,7 +1,6 @@
 """Addresses on this machine: where the gateway listens, and free ports for the rest."""
 
 import errno
-import ipaddress
 import random
 import socket
 from contextlib import ExitStack
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.common.errors import DomainError, Reason
+from services.common.settings import is_loopback
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -44,7 +44,7 @@ def parse_listen(text: str) -> Address:
         )
     if host in {"", "localhost"}:
         return Address(LOOPBACK, int(port))
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise DomainError(
             Reason.LISTEN_NOT_ALLOWED,
             f"The suite cannot listen on {host}: it does not speak TLS, so API keys would be readable on their way. "
@@ -103,13 +103,6 @@ def _bind(address: Address) -> socket.socket:
         bound.close()
         raise
     return bound
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _taken(address: Address, error: OSError) -> DomainError:

@@ -92,9 +92,8 @@ class AuthSettings(TlsSettings):
     )
 
 
-def is_loopback(listen: str) -> bool:
-    """Whether nobody from another machine can reach ``host:port``."""
-    host = listen.rpartition(":")[0].strip("[]")
+def is_loopback(host: str) -> bool:
+    """Whether nobody from another machine can reach an address, or ``localhost``."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -109,7 +108,11 @@ class ListeningSettings(AuthSettings):
     @field_validator("listen")
     @classmethod
     def _strangers_need_keys(cls, listen: str, info: ValidationInfo) -> str:
-        if "service_token" in info.data and info.data["service_token"] is None and not is_loopback(listen):
+        if (
+            "service_token" in info.data
+            and info.data["service_token"] is None
+            and not is_loopback(listen.rpartition(":")[0].strip("[]"))
+        ):
             text = "TENON_SERVICE_TOKEN is unset, so that nobody would need a key; set it, or listen on 127.0.0.1"
             raise PydanticCustomError("keys", text)
         return listen

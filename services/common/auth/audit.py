@@ -23,7 +23,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class RemoteAuditLog:
-    """Hands entries on in the background, in order, for as long as it takes; see `AuditLog`."""
+    """Hands entries on in the background, in order, for as long as it takes; see `AuditLog`.
+
+    An answer that is lost has its entries sent again: an entry may be in the log twice, and none is missing.
+    """
 
     def __init__(self, stub: "iam_pb2_grpc.IntrospectionServiceAsyncStub") -> None:
         """Hand entries to the registry's process."""
@@ -67,7 +70,7 @@ class RemoteAuditLog:
             self._news.clear()
             while self._entries:
                 batch = [self._entries[index] for index in range(min(AT_ONCE, len(self._entries)))]
-                request = iam_pb2.RecordAuditEventsRequest(audit_events=map(_to_proto, batch))
+                request = iam_pb2.RecordAuditEventsRequest(audit_events=map(audit_event, batch))
                 try:
                     await self._stub.RecordAuditEvents(request)
                 except DomainError as error:
@@ -79,7 +82,8 @@ class RemoteAuditLog:
             self._empty.set()
 
 
-def _to_proto(entry: AuditEntry) -> iam_pb2.AuditEvent:
+def audit_event(entry: AuditEntry) -> iam_pb2.AuditEvent:
+    """Write an audit entry; its place in the log is the log's to say."""
     time = Timestamp()
     time.FromNanoseconds(int(entry.time * 1e9))
     return iam_pb2.AuditEvent(

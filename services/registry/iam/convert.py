@@ -4,6 +4,7 @@ from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.common.auth.audit import audit_event
 from services.common.auth.guard import AuditEntry
 from services.common.auth.introspection import scope_to_proto
 from services.registry.iam.model import ApiKey, Project, RecordedEntry
@@ -38,19 +39,9 @@ def key_to_proto(key: ApiKey) -> pb.ApiKey:
 
 def entry_to_proto(recorded: RecordedEntry) -> pb.AuditEvent:
     """Write an audit event."""
-    entry = recorded.entry
-    time = Timestamp()
-    time.FromNanoseconds(int(entry.time * 1e9))
-    return pb.AuditEvent(
-        sequence=recorded.sequence,
-        time=time,
-        principal=entry.principal,
-        project=entry.project,
-        method=entry.method,
-        resource=entry.resource,
-        peer=entry.peer,
-        code=entry.code,
-    )
+    event = audit_event(recorded.entry)
+    event.sequence = recorded.sequence
+    return event
 
 
 def entry_from_proto(event: pb.AuditEvent) -> AuditEntry:

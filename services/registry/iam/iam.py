@@ -8,11 +8,12 @@ from typing import Final
 
 from services.common.auth.caller import Caller, Scope, current_caller
 from services.common.auth.guard import EVERY_PROJECT, unauthenticated
-from services.common.auth.introspection import scope_from_proto
+from services.common.auth.introspection import caller_of, scope_from_proto
 from services.common.auth.keys import key_digest, key_prefix, new_key
 from services.common.errors import DomainError, Reason, Violation
 from services.common.paging import decode_page_token, encode_page_token, page_limit
 from services.common.resource_names import ApiKeyName, ProjectName
+from services.registry.iam.convert import key_to_proto
 from services.registry.iam.model import ApiKey, IamStore, NewKey, Project, RecordedEntry
 from tenon.iam.v1 import iam_pb2 as pb
 
@@ -140,14 +141,7 @@ class Iam:
         Raises:
             DomainError: UNAUTHENTICATED.
         """
-        key = await self.introspect(digest)
-        return Caller(
-            principal=str(key.name),
-            project=None if key.all_projects else key.name.project,
-            scopes=frozenset(key.scopes),
-            requests_per_minute=key.requests_per_minute,
-            tokens_per_minute=key.tokens_per_minute,
-        )
+        return caller_of(key_to_proto(await self.introspect(digest)))
 
 
 def _found(key: ApiKey | None, name: str) -> ApiKey:
