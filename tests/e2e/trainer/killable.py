@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -106,29 +107,11 @@ def _is_last(event: Event) -> bool:
 async def running_world(root: Path) -> AsyncIterator[World]:
     """Start everything; the trainer's server and worker, Postgres and the store are processes of their own."""
     async with AsyncExitStack() as stack:
-        postgres = PostgresServer.create()
-        stack.callback(postgres.remove)
-        postgres.start()
-        url = postgres.create_database()
-        with psycopg.connect(url, autocommit=True) as connection:
-            # What was committed must survive the kill of the process, as in production.
-            database = sql.Identifier(url.rpartition("/")[2])
-            connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = on").format(database))
-        store = S3Process(root / "s3")
-        store.start()
-        stack.callback(store.stop)
-        store.client().make_bucket(BUCKET)
-        artifacts = {
-            "artifacts_url": f"s3://{BUCKET}",
-            "s3_endpoint": store.endpoint,
-            "s3_access_key": ACCESS_KEY,
-            "s3_secret_key": SECRET_KEY,
-            "s3_secure": False,
-        }
-        settings = registry_settings(url, root / "unused").model_dump() | artifacts
-        registry = await stack.enter_async_context(
-            running_registry(type(registry_settings(url, root / "unused"))(**settings))
-        )
+        postgres, url = _start_postgres(stack)
+        store, artifacts = _start_store(stack, root)
+        settings = registry_settings(url, root / "unused")
+        changed = type(settings)(**(settings.model_dump() | artifacts))
+        registry = await stack.enter_async_context(running_registry(changed))
         environment = _environment(root, url, registry.address, artifacts)
         address, ready = f"127.0.0.1:{_free_port()}", root / "ready"
         trainer = Process(
@@ -146,56 +129,88 @@ async def running_world(root: Path) -> AsyncIterator[World]:
         for process in (trainer, worker):
             stack.push_async_callback(process.kill)
             await process.start()
-        to_registry = await stack.enter_async_context(open_channel(registry.address))
-        to_trainer = await stack.enter_async_context(open_channel(address))
-        jobs = training_job_pb2_grpc.TrainingJobServiceStub(to_trainer)
-        datasets = dataset_pb2_grpc.DatasetServiceStub(to_trainer)
-        world = World(
-            Platform(
-                root=root,
-                postgres=postgres,
-                registry_address=registry.address,
-                signing_key_file=secret_key_file(root),
-                base_models=base_model_pb2_grpc.BaseModelServiceStub(to_registry),
-                adapters=adapter_pb2_grpc.AdapterServiceStub(to_registry),
-                datasets=datasets,
-                jobs=jobs,
-                transfers=adapter_transfer_pb2_grpc.AdapterTransferServiceStub(to_trainer),
-                streams=datasets,
-                watches=jobs,
-            ),
-            worker,
-        )
-
-        async def kill_recipe() -> bool:
-            pid = world.recipe()
-            if pid is None:
-                return False
-            os.kill(pid, 9)
-            return True
-
-        async def kill_postgres() -> bool:
-            await asyncio.to_thread(postgres.kill)
-            await asyncio.to_thread(postgres.start)
-            return True
-
-        async def kill_store() -> bool:
-            await asyncio.to_thread(store.stop)
-            await asyncio.to_thread(store.start)
-            return True
-
-        async def kill_worker() -> bool:
-            ready.unlink(missing_ok=True)
-            return await worker.restart()
-
-        world.kills.update(
-            recipe=kill_recipe,
-            worker=kill_worker,
-            service=trainer.restart,
-            postgres=kill_postgres,
-            store=kill_store,
-        )
+        world = World(await _connect(stack, root, postgres, registry.address, address), worker)
+        world.kills.update(_kills(world, trainer, ready, store))
         yield world
+
+
+def _start_postgres(stack: AsyncExitStack) -> tuple[PostgresServer, str]:
+    postgres = PostgresServer.create()
+    stack.callback(postgres.remove)
+    postgres.start()
+    url = postgres.create_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        # What was committed must survive the kill of the process, as in production.
+        database = sql.Identifier(url.rpartition("/")[2])
+        connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = on").format(database))
+    return postgres, url
+
+
+def _start_store(stack: AsyncExitStack, root: Path) -> tuple[S3Process, dict[str, Any]]:
+    store = S3Process(root / "s3")
+    store.start()
+    stack.callback(store.stop)
+    store.client().make_bucket(BUCKET)
+    return store, {
+        "artifacts_url": f"s3://{BUCKET}",
+        "s3_endpoint": store.endpoint,
+        "s3_access_key": ACCESS_KEY,
+        "s3_secret_key": SECRET_KEY,
+        "s3_secure": False,
+    }
+
+
+async def _connect(
+    stack: AsyncExitStack, root: Path, postgres: PostgresServer, registry: str, trainer: str
+) -> Platform:
+    to_registry = await stack.enter_async_context(open_channel(registry))
+    to_trainer = await stack.enter_async_context(open_channel(trainer))
+    jobs = training_job_pb2_grpc.TrainingJobServiceStub(to_trainer)
+    datasets = dataset_pb2_grpc.DatasetServiceStub(to_trainer)
+    return Platform(
+        root=root,
+        postgres=postgres,
+        registry_address=registry,
+        signing_key_file=secret_key_file(root),
+        base_models=base_model_pb2_grpc.BaseModelServiceStub(to_registry),
+        adapters=adapter_pb2_grpc.AdapterServiceStub(to_registry),
+        datasets=datasets,
+        jobs=jobs,
+        transfers=adapter_transfer_pb2_grpc.AdapterTransferServiceStub(to_trainer),
+        streams=datasets,
+        watches=jobs,
+    )
+
+
+def _kills(world: World, trainer: Process, ready: Path, store: S3Process) -> dict[str, Kill]:
+    async def kill_recipe() -> bool:
+        pid = world.recipe()
+        if pid is None:
+            return False
+        os.kill(pid, 9)
+        return True
+
+    async def kill_postgres() -> bool:
+        await asyncio.to_thread(world.platform.postgres.kill)
+        await asyncio.to_thread(world.platform.postgres.start)
+        return True
+
+    async def kill_store() -> bool:
+        await asyncio.to_thread(store.stop)
+        await asyncio.to_thread(store.start)
+        return True
+
+    async def kill_worker() -> bool:
+        ready.unlink(missing_ok=True)
+        return await world.worker.restart()
+
+    return {
+        "recipe": kill_recipe,
+        "worker": kill_worker,
+        "service": trainer.restart,
+        "postgres": kill_postgres,
+        "store": kill_store,
+    }
 
 
 def _environment(root: Path, url: str, registry: str, artifacts: Mapping[str, object]) -> dict[str, str]:

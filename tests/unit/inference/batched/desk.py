@@ -174,3 +174,15 @@ class Desk:
                 return
             self.step()
         raise AssertionError(f"not after {steps} steps: {len(self.live)} rows are not done")
+
+
+def counts(desk: Desk) -> list[tuple[Row, int]]:
+    """Who computes in a step, and how many tokens."""
+    return [(piece.row, piece.count) for piece in desk.step()]
+
+
+def decoding(desk: Desk, **asked: int | str) -> Row:
+    """A row that decodes; other prompts that wait go on meanwhile."""
+    row = desk.ask(**asked)  # type: ignore[arg-type]
+    desk.run(until=lambda: row.answered > 0)
+    return row
