@@ -24,6 +24,9 @@ OPEN: Final = ("/grpc.health.v1.", "/grpc.reflection.")
 
 EVERY_PROJECT: Final = "-"
 
+MOST_CHARACTERS: Final = 512
+"""Of a resource name in the audit log; names that are any are shorter."""
+
 RENEWAL_SECONDS: Final = 1.0
 """How long a stream goes on before it is asked again who reads it."""
 
@@ -152,7 +155,7 @@ class Guard:
                     principal=caller.principal,
                     project=caller.project or project_of(admitted.resource) or "",
                     method=method,
-                    resource=admitted.resource,
+                    resource=_fit_to_keep(admitted.resource),
                     peer=origin,
                     code=code.name,
                 )
@@ -169,6 +172,11 @@ class Guard:
             raise unauthenticated()
         digest = key_digest(key)
         return lambda: self._introspect(digest)
+
+
+def _fit_to_keep(name: str) -> str:
+    """A name as somebody sent it, who may have sent anything: Postgres keeps no NUL, and a log no novels."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in name[:MOST_CHARACTERS])
 
 
 def _require(rule: Rule | None, caller: Caller) -> None:

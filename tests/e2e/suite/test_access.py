@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from services.common.auth.caller import Scope
 from services.common.auth.keys import new_key
 from services.common.auth.rules import RULES
+from tenon.trainer.v1 import training_job_pb2
 from tests.support.methods import fill, methods, path
 from tests.support.suite import RunningSuite, environment, wait_for
 
@@ -243,6 +244,18 @@ def test_what_was_changed_is_in_the_audit_log(trained: RunningSuite, keys: Keys)
     # What the worker published is there as well, as its own deed.
     everything = json.loads(trained.tenon("audit", "--limit", "500", "--json").stdout)
     assert {"services/worker"} <= {row["principal"] for row in everything if "FinalizeAdapterVersion" in row["method"]}
+
+
+def test_a_name_that_no_database_keeps_is_refused_and_written_down(
+    trained: RunningSuite, channels: dict[str, grpc.Channel]
+) -> None:
+    name = "projects/default/trainingJobs/x\0y"
+    call: Any = channels["trainer"].unary_unary("/tenon.trainer.v1.TrainingJobService/CancelTrainingJob")
+    request = training_job_pb2.CancelTrainingJobRequest(name=name).SerializeToString()
+    with pytest.raises(grpc.RpcError) as caught:
+        call(request, timeout=20, metadata=(("authorization", f"Bearer {trained.key}"),))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    wait_for(lambda: "trainingJobs/x" in trained.tenon("audit", "--json").stdout, "the entry")
 
 
 def test_the_command_line_says_what_is_missing(trained: RunningSuite, keys: Keys) -> None:

@@ -153,6 +153,14 @@ async def test_changes_and_attempts_are_written_down(guard: Guard, log: Log) -> 
     assert {entry.method for entry in log.entries} == {CANCEL}
 
 
+async def test_what_is_written_down_can_be_kept(guard: Guard, log: Log) -> None:
+    async with guard.admit(CANCEL, bearer(SUITE), "somewhere") as admitted:
+        assert admitted is not None
+        admitted.check(training_job_pb2.CancelTrainingJobRequest(name="projects/a/\0\n" + "x" * 10_000))
+    (entry,) = log.entries
+    assert entry.resource == "projects/a/\ufffd\ufffd" + "x" * 499
+
+
 async def test_nothing_is_changed_of_which_no_entry_could_be_kept(guard: Guard, log: Log) -> None:
     log.full = True
     assert await reason(guard, CANCEL, bearer(TRAINER)) is Reason.SERVICE_UNAVAILABLE
