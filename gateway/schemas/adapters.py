@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from gateway.schemas.common import Accepted, Answered
+from gateway.schemas.common import Accepted, Answered, Query
 
 Provenance = Literal["witnessed", "declared"]
 """Who vouches for an adapter's base: Tenon, which trained it on that base, or somebody who says so and signed for it."""
@@ -66,6 +66,19 @@ class AdapterVersion(Answered):
     ready_time: str | None
     revoke_time: str | None
     revoke_reason: str | None
+
+
+class DeleteAdapter(Query):
+    """How to delete an adapter."""
+
+    force: bool = Field(False, description="Delete its versions and aliases as well.")
+    etag: str = Field("", max_length=256, description="Delete it only while it has this etag.")
+
+
+class DeleteAlias(Query):
+    """How to delete an alias."""
+
+    etag: str = Field("", max_length=256, description="Delete it only while it has this etag.")
 
 
 class RevokeVersion(Accepted):
