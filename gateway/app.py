@@ -24,6 +24,7 @@ from gateway.routes import (
     iam,
     models,
     session,
+    storage,
 )
 from gateway.routes.common import ERRORS
 from gateway.services import Services
@@ -39,6 +40,7 @@ _ROUTERS: Final = (
     base_models,
     adapters,
     adapter_files,
+    storage,
     iam,
     session,
     health,

@@ -18,7 +18,7 @@ from services.common.rpc.tls import client_tls
 from tenon.iam.v1 import iam_pb2_grpc
 from tenon.inference.v1 import inference_pb2_grpc
 from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2_grpc
-from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, training_job_pb2_grpc
+from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, storage_pb2_grpc, training_job_pb2_grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Services:
         adapters: the registry's adapters, versions and aliases.
         datasets: the trainer's data sets.
         jobs: the trainer's jobs.
+        storage: the trainer's care for the artifact store.
         transfers: the trainer's way in and out for adapters.
         inference: answers.
         iam: projects, keys and the audit log.
@@ -43,6 +44,7 @@ class Services:
     adapters: "adapter_pb2_grpc.AdapterServiceAsyncStub"
     datasets: "dataset_pb2_grpc.DatasetServiceAsyncStub"
     jobs: "training_job_pb2_grpc.TrainingJobServiceAsyncStub"
+    storage: "storage_pb2_grpc.StorageServiceAsyncStub"
     transfers: "adapter_transfer_pb2_grpc.AdapterTransferServiceAsyncStub"
     inference: "inference_pb2_grpc.InferenceServiceAsyncStub"
     iam: "iam_pb2_grpc.IamServiceAsyncStub"
@@ -69,6 +71,7 @@ async def open_services(settings: GatewaySettings) -> AsyncIterator[Services]:
             adapters=adapter_pb2_grpc.AdapterServiceStub(registry),
             datasets=dataset_pb2_grpc.DatasetServiceStub(trainer),
             jobs=training_job_pb2_grpc.TrainingJobServiceStub(trainer),
+            storage=storage_pb2_grpc.StorageServiceStub(trainer),
             transfers=adapter_transfer_pb2_grpc.AdapterTransferServiceStub(trainer),
             inference=inference_pb2_grpc.InferenceServiceStub(inference),
             channels={"registry": registry, "trainer": trainer, "inference": inference},

@@ -11,6 +11,7 @@ from services.common.artifacts.store import ArtifactStore
 from services.common.auth.connect import own_credentials
 from services.common.auth.guard import Guard
 from services.common.auth.introspection import RememberedIntrospection
+from services.common.background import again_and_again, beside
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
@@ -34,6 +35,7 @@ from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2_grpc
 from tenon.trainer.v1.dataset_pb2_grpc import DatasetServiceStub
 from tenon.trainer.v1.training_job_pb2_grpc import TrainingJobServiceStub
 
+FORGET_SECONDS: Final = 3600.0
 _NO_TRAINER: Final = NoTrainer()
 
 
@@ -86,6 +88,20 @@ async def known_trainer(settings: RegistrySettings) -> AsyncIterator[TrainerDepe
         yield RemoteTrainer(TrainingJobServiceStub(channel), DatasetServiceStub(channel))
 
 
+@asynccontextmanager
+async def forgetting(iam: Iam, days: float | None) -> AsyncIterator[None]:
+    """Forget old entries of the audit log now and then, until the block ends."""
+    if days is None:
+        yield
+        return
+
+    async def forget() -> dict[str, int]:
+        return {"count": await iam.forget_entries(days)}
+
+    async with beside(again_and_again("audit events forgotten", forget, FORGET_SECONDS)):
+        yield
+
+
 async def run(settings: RegistrySettings) -> None:
     """Serve until SIGINT or SIGTERM."""
     artifacts = connect_store(settings)
@@ -106,7 +122,8 @@ async def run(settings: RegistrySettings) -> None:
         checks = {"database": database.check, "artifacts": check_artifacts}
         if settings.admin_key_file is not None:
             checks["admin key"] = AdminKey.of_file(keys, settings.admin_key_file).check
-        await serve(settings, parts, checks, own_guard(settings, keys))
+        async with forgetting(iam, settings.audit_retention_days):
+            await serve(settings, parts, checks, own_guard(settings, keys))
 
 
 def main() -> int:

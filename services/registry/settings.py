@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from services.common.settings import ArtifactSettings, DatabaseSettings, ServerSettings, TrustSettings
+from services.registry.iam.model import LEAST_AUDIT_DAYS
 
 
 class RegistrySettings(ServerSettings, DatabaseSettings, ArtifactSettings, TrustSettings):
@@ -14,6 +15,9 @@ class RegistrySettings(ServerSettings, DatabaseSettings, ArtifactSettings, Trust
         None,
         description="host:port of the trainer, which is asked for jobs and data sets before a base or a project is deleted; "
         "unset: there is none.",
+    )
+    audit_retention_days: float | None = Field(
+        None, ge=LEAST_AUDIT_DAYS, description="Entries of the audit log that are older are forgotten; unset: never."
     )
     admin_key_file: Path | None = Field(
         None, description="File of an API key that may do everything; how an embedded suite's first key comes to be."

@@ -11,6 +11,7 @@ from services.common.artifacts.connect import connect_store
 from services.common.artifacts.store import ArtifactStore
 from services.common.auth.connect import own_credentials, remote_guard
 from services.common.auth.guard import Guard
+from services.common.background import again_and_again, beside
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
@@ -22,19 +23,21 @@ from services.trainer.catalog.dataset_catalog import DatasetCatalog
 from services.trainer.catalog.dataset_examination import DatasetExaminations
 from services.trainer.catalog.examiner import Examiner
 from services.trainer.datasets import Limits
-from services.trainer.jobs.checkpoint_sweep import keep_discarding
 from services.trainer.jobs.jobs import Jobs
 from services.trainer.jobs.planner import Planner
 from services.trainer.jobs.queue import JobQueue, keep_recovering
 from services.trainer.jobs.wakeups import Wakeups, forward_notifications
 from services.trainer.jobs.watch import Watcher
+from services.trainer.retention.checkpoints import discard_checkpoints
+from services.trainer.retention.collection import Collector
+from services.trainer.retention.expiry import Expiry
 from services.trainer.servicers.dataset_servicer import DatasetServicer
 from services.trainer.servicers.job_servicer import TrainingJobServicer
+from services.trainer.servicers.storage_servicer import StorageServicer
 from services.trainer.servicers.transfer_servicer import AdapterTransferServicer
 from services.trainer.settings import TrainerSettings
 from services.trainer.storage.postgres import MIGRATIONS, SCHEMA, PostgresStore
 from services.trainer.storage.store import EVENTS_CHANNEL
-from services.trainer.support.background import beside
 from services.trainer.support.executor import LocalExecutor
 from services.trainer.support.retry import at_once
 from services.trainer.transfer.adapter_export import AdapterExports
@@ -42,7 +45,7 @@ from services.trainer.transfer.adapter_import import AdapterImports
 from services.trainer.transfer.publish import Publisher
 from tenon.registry.v1 import base_model_pb2_grpc
 from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceStub
-from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, training_job_pb2_grpc
+from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, storage_pb2_grpc, training_job_pb2_grpc
 
 UNPACKED_BY_PACKED: Final = 4
 """How many times as large as the largest data set the rows of a Parquet file may be."""
@@ -91,7 +94,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         jobs = Jobs(store, artifacts, base_models)
         imports = AdapterImports(
             base_models=base_models,
-            publisher=Publisher(artifacts, adapters, persist=at_once),
+            publisher=Publisher(artifacts, adapters, store.blobs, persist=at_once),
             signing_key=signing_key,
             trust=trust,
             max_bytes=settings.adapter_max_bytes,
@@ -107,14 +110,30 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
             base_roots=settings.base_roots,
             scratch=settings.upload_dir,
         )
+        catalog, examinations = _datasets(settings, store, artifacts, base_models)
+        collector = Collector(
+            artifacts=artifacts, blobs=store.blobs, adapters=adapters, grace_seconds=settings.collect_grace_seconds
+        )
+        expiry = Expiry(
+            store=store,
+            catalog=catalog,
+            event_days=settings.job_event_retention_days,
+            dataset_days=settings.dataset_retention_days,
+        )
+
+        async def discard() -> dict[str, int]:
+            return {"count": await discard_checkpoints(store.jobs, artifacts)}
+
         watcher = Watcher(store.jobs, wakeups, settings.watch_reread_seconds)
         async with (
             beside(forward_notifications(database, EVENTS_CHANNEL, wakeups)),
             beside(keep_recovering(queue, settings.job_lease_seconds / 3)),
-            beside(keep_discarding(store.jobs, artifacts, settings.job_lease_seconds)),
+            beside(again_and_again("checkpoints discarded", discard, settings.job_lease_seconds)),
+            _tidying(settings, collector, expiry),
         ):
             services = [
-                _dataset_service(_datasets(settings, store, artifacts, base_models)),
+                _dataset_service(DatasetServicer(catalog, examinations)),
+                _storage_service(StorageServicer(collector)),
                 _job_service(TrainingJobServicer(jobs, watcher, planner)),
                 _transfer_service(AdapterTransferServicer(imports, exports)),
             ]
@@ -126,7 +145,7 @@ def _datasets(
     store: PostgresStore,
     artifacts: ArtifactStore,
     base_models: "base_model_pb2_grpc.BaseModelServiceAsyncStub",
-) -> DatasetServicer:
+) -> tuple[DatasetCatalog, DatasetExaminations]:
     examiner = Examiner(
         base_models, cache_dir=settings.cache_dir, base_roots=settings.base_roots, directory=settings.upload_dir
     )
@@ -145,7 +164,25 @@ def _datasets(
     examinations = DatasetExaminations(
         store=store, artifacts=artifacts, examiner=examiner, directory=settings.upload_dir
     )
-    return DatasetServicer(catalog, examinations)
+    return catalog, examinations
+
+
+@asynccontextmanager
+async def _tidying(settings: TrainerSettings, collector: Collector, expiry: Expiry) -> AsyncIterator[None]:
+    """Collect and expire now and then, until the block ends."""
+    if not settings.tidy_seconds:
+        yield
+        return
+
+    async def collect() -> dict[str, int]:
+        done = await collector.collect()
+        return {"count": done.collected_count, "size_bytes": done.collected_bytes}
+
+    async with (
+        beside(again_and_again("garbage collected", collect, settings.tidy_seconds)),
+        beside(again_and_again("expired", expiry.expire, settings.tidy_seconds)),
+    ):
+        yield
 
 
 async def run(settings: TrainerSettings) -> None:
@@ -164,6 +201,10 @@ def _job_service(servicer: TrainingJobServicer) -> Service:
         servicer,
         "tenon.trainer.v1.TrainingJobService",
     )
+
+
+def _storage_service(servicer: StorageServicer) -> Service:
+    return Service(storage_pb2_grpc.add_StorageServiceServicer_to_server, servicer, "tenon.trainer.v1.StorageService")
 
 
 def _transfer_service(servicer: AdapterTransferServicer) -> Service:

@@ -53,6 +53,25 @@ class TrainerSettings(
     upload_dir: Path | None = Field(
         None, description="Where uploads lie while they are checked; unset: the system's temporary directory."
     )
+    tidy_seconds: float = Field(
+        3600.0,
+        ge=0,
+        description="How often bytes that nothing refers to are deleted from the artifact store, and what is older than is kept; "
+        "0: never.",
+    )
+    collect_grace_seconds: float = Field(
+        86400.0,
+        ge=0,
+        description="How long bytes stay that nothing refers to; longer than others take from putting them to registering them.",
+    )
+    job_event_retention_days: float | None = Field(
+        None,
+        gt=0,
+        description="Steps, messages and checkpoints of jobs that ended so long ago are forgotten; unset: never.",
+    )
+    dataset_retention_days: float | None = Field(
+        None, gt=0, description="Data sets that for so long nobody uploaded or trained on are deleted; unset: never."
+    )
     watch_reread_seconds: float = Field(
         5.0, gt=0, description="How often a watch looks for news by itself, and sends a heartbeat if there is none."
     )

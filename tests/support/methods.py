@@ -8,10 +8,10 @@ from google.protobuf.message import Message
 from tenon.iam.v1 import iam_pb2
 from tenon.inference.v1 import inference_pb2
 from tenon.registry.v1 import adapter_pb2, base_model_pb2
-from tenon.trainer.v1 import adapter_transfer_pb2, dataset_pb2, training_job_pb2
+from tenon.trainer.v1 import adapter_transfer_pb2, dataset_pb2, storage_pb2, training_job_pb2
 
 CONTRACTS = (
-    iam_pb2, inference_pb2, adapter_pb2, base_model_pb2, adapter_transfer_pb2, dataset_pb2, training_job_pb2,
+    iam_pb2, inference_pb2, adapter_pb2, base_model_pb2, adapter_transfer_pb2, dataset_pb2, storage_pb2, training_job_pb2,
 )  # fmt: skip
 
 

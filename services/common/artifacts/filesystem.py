@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from stat import S_ISREG
@@ -11,8 +11,15 @@ from typing import BinaryIO, Final, Self
 
 from services.common.artifacts import failures
 from services.common.artifacts.atomic import PARTIAL_PREFIX, make_directory, pending_file, sync_directory
-from services.common.artifacts.names import blob_key, check_upload
-from services.common.artifacts.store import Blob
+from services.common.artifacts.names import (
+    PROJECTS,
+    blob_key,
+    blobs_prefix,
+    check_upload,
+    digest_of_key,
+    project_of_key,
+)
+from services.common.artifacts.store import Blob, StoredBlob
 from services.common.artifacts.transfer import (
     byte_range,
     expect_digest,
@@ -125,6 +132,23 @@ class FileSystemStore:
             place.unlink()
             sync_directory(place.parent)
 
+    def projects(self) -> Iterator[str]:
+        """See `ArtifactStore.projects`."""
+        self._require()
+        with self._errors():
+            names = sorted(path.name for path in self._listed(self._root / PROJECTS))
+        return (name for name in names if project_of_key(f"{PROJECTS}{name}"))
+
+    def blobs(self, project: str) -> Iterator[StoredBlob]:
+        """See `ArtifactStore.blobs`."""
+        top = self._root / blobs_prefix(project)
+        self._require()
+        with self._errors():
+            for directory in sorted(self._listed(top)):
+                for path in sorted(self._listed(directory)):
+                    if digest_of_key(path.relative_to(self._root).as_posix()) and (blob := self._stored(path)):
+                        yield blob
+
     def check(self) -> None:
         """See `ArtifactStore.check`."""
         self._require()
@@ -141,6 +165,20 @@ class FileSystemStore:
 
     def _place(self, project: str, digest: str) -> Path:
         return self._root / blob_key(project, digest)
+
+    def _listed(self, directory: Path) -> list[Path]:
+        try:
+            return list(directory.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def _stored(self, path: Path) -> StoredBlob | None:
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        put_time = datetime.fromtimestamp(status.st_mtime, UTC)
+        return StoredBlob(path.name, status.st_size, put_time) if S_ISREG(status.st_mode) else None
 
     def _require(self) -> None:
         """Refuse to work where the store's disk went away: a missing blob would look deleted, a new one get lost."""

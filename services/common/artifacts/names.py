@@ -1,12 +1,16 @@
 """The names that may become part of a path or an object key, checked before one is built from them."""
 
 import re
+from typing import Final
 
 from services.common.errors import DomainError, Reason, Violation
 
 _PROJECT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 80
+
+PROJECTS: Final = "projects/"
+"""What everything lies below."""
 
 
 def check_project(project: str) -> None:
@@ -40,6 +44,29 @@ def check_upload(project: str, expected_digest: str | None) -> None:
         check_digest(expected_digest)
 
 
+def project_of_key(key: str) -> str | None:
+    """Return the project of a key below the root of a store; None for what is no project's."""
+    parts = key.split("/")
+    return parts[1] if parts[0] == "projects" and len(parts) > 1 and _PROJECT.fullmatch(parts[1]) else None
+
+
+def digest_of_key(key: str) -> str | None:
+    """Return the digest of a blob's key below the root of a store; None for what is no blob's."""
+    project, digest = project_of_key(key), key.rpartition("/")[2]
+    is_blob = project is not None and _DIGEST.fullmatch(digest) and key == blob_key(project, digest)
+    return digest if is_blob else None
+
+
+def blobs_prefix(project: str) -> str:
+    """Return what all blobs of a project lie below, with a slash at the end.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT.
+    """
+    check_project(project)
+    return f"{PROJECTS}{project}/blobs/sha256/"
+
+
 def blob_key(project: str, digest: str) -> str:
     """Return where the blob lies, below the root of a store, as a relative path with slashes.
 
@@ -48,9 +75,8 @@ def blob_key(project: str, digest: str) -> str:
     Raises:
         DomainError: INVALID_ARGUMENT.
     """
-    check_project(project)
     check_digest(digest)
-    return f"projects/{project}/blobs/sha256/{digest[:2]}/{digest}"
+    return f"{blobs_prefix(project)}{digest[:2]}/{digest}"
 
 
 def _invalid(field: str, value: str, wanted: str) -> DomainError:

@@ -14,10 +14,17 @@ from minio.datatypes import Object
 from minio.error import S3Error
 
 from services.common.artifacts import failures
-from services.common.artifacts.names import blob_key, check_upload
+from services.common.artifacts.names import (
+    PROJECTS,
+    blob_key,
+    blobs_prefix,
+    check_upload,
+    digest_of_key,
+    project_of_key,
+)
 from services.common.artifacts.s3_errors import MISSING, s3_errors
 from services.common.artifacts.spool import spool
-from services.common.artifacts.store import Blob
+from services.common.artifacts.store import Blob, StoredBlob
 from services.common.artifacts.transfer import (
     byte_range,
     expect_digest,
@@ -167,6 +174,19 @@ class S3Store:
         with self._errors():
             self._client.remove_object(self._bucket, key)
 
+    def projects(self) -> Iterator[str]:
+        """See `ArtifactStore.projects`."""
+        for found in self._list(PROJECTS, recursive=False):
+            if project := project_of_key(self._below(found)):
+                yield project
+
+    def blobs(self, project: str) -> Iterator[StoredBlob]:
+        """See `ArtifactStore.blobs`."""
+        for found in self._list(blobs_prefix(project), recursive=True):
+            digest = digest_of_key(self._below(found))
+            if digest and found.last_modified:
+                yield StoredBlob(digest, found.size or 0, found.last_modified)
+
     def check(self) -> None:
         """See `ArtifactStore.check`: one empty object is written, always the same."""
         with self._errors():
@@ -179,6 +199,13 @@ class S3Store:
             message = f"A download URL cannot be valid for {expires}; choose between one second and seven days."
             raise DomainError(Reason.INVALID_ARGUMENT, message)
         return self._client.presigned_get_object(self._bucket, key, expires=expires)
+
+    def _list(self, prefix: str, *, recursive: bool) -> Iterator[Object]:
+        with self._errors():
+            yield from self._client.list_objects(self._bucket, f"{self._prefix}{prefix}", recursive=recursive)
+
+    def _below(self, found: Object) -> str:
+        return str(found.object_name).removeprefix(self._prefix)
 
     def _key(self, project: str, digest: str) -> str:
         return f"{self._prefix}{blob_key(project, digest)}"

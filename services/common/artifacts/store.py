@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,21 @@ class Blob:
 
     digest: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A blob as a list of them tells it.
+
+    Attributes:
+        digest: SHA-256 of the bytes that were put.
+        size: Length in bytes.
+        put_time: When it was put, or put again, by the store's clock.
+    """
+
+    digest: str
+    size: int
+    put_time: datetime
 
 
 class ArtifactStore(Protocol):
@@ -88,6 +103,12 @@ class ArtifactStore(Protocol):
 
     def delete(self, project: str, digest: str) -> None:
         """Remove the blob; one that is not there is as good as removed."""
+
+    def projects(self) -> Iterator[str]:
+        """Yield the projects that have, or had, blobs."""
+
+    def blobs(self, project: str) -> Iterator[StoredBlob]:
+        """Yield a project's blobs; those that come or go meanwhile may be among them or not. Nothing else lies in wait here."""
 
     def check(self) -> None:
         """Prove that the store can be reached and written now (readiness).

@@ -64,6 +64,7 @@ _SERVICES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "WatchTrainingJob": _LOOK,
     },
     "tenon.trainer.v1.AdapterTransferService": {"ImportAdapter": _CHANGE, "ReadAdapterFile": _FIND},
+    "tenon.trainer.v1.StorageService": {"CollectGarbage": _SHARE},
     "tenon.registry.v1.AdapterService": {
         "CreateAdapter": _CHANGE,
         "GetAdapter": _FIND,

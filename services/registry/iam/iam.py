@@ -22,6 +22,8 @@ from tenon.iam.v1 import iam_pb2 as pb
 MAX_NAME: Final = 256
 MAX_LIMIT: Final = 2**53
 MAX_RECORDED: Final = 500
+DAY_SECONDS: Final = 24 * 3600.0
+FORGOTTEN_AT_ONCE: Final = 1000
 
 
 Contents = Callable[[ProjectName], Awaitable[Sequence[Dependants]]]
@@ -152,6 +154,14 @@ class Iam:
         found = await self._store.list_entries(project, before=before, limit=limit + 1)
         more = len(found) > limit
         return found[:limit], encode_page_token(str(found[limit - 1].sequence) if more else "", scope)
+
+    async def forget_entries(self, days: float) -> int:
+        """Forget what was done longer ago, and return how many entries that were."""
+        total = count = await self._store.forget_entries(days * DAY_SECONDS, FORGOTTEN_AT_ONCE)
+        while count == FORGOTTEN_AT_ONCE:
+            count = await self._store.forget_entries(days * DAY_SECONDS, FORGOTTEN_AT_ONCE)
+            total += count
+        return total
 
     async def introspect(self, digest: str) -> ApiKey:
         """Tell whose key has a digest.

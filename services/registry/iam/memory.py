@@ -1,5 +1,6 @@
 """Projects, keys and the audit log in the memory of one process, for tests."""
 
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ from services.common.auth.caller import Scope
 from services.common.auth.guard import AuditEntry
 from services.common.resource_names import DEFAULT_PROJECT, ApiKeyName
 from services.registry.dependants import NAMED
-from services.registry.iam.model import ApiKey, NewKey, Project, RecordedEntry
+from services.registry.iam.model import LEAST_AUDIT_DAYS, ApiKey, NewKey, Project, RecordedEntry
 from services.registry.iam.postgres import ADMIN_KEY
 from services.registry.model import Found
 
@@ -25,6 +26,7 @@ class MemoryIamStore:
         self._keys: dict[ApiKeyName, ApiKey] = {}
         self._digests: dict[str, ApiKeyName] = {}
         self._entries: list[RecordedEntry] = []
+        self._sequences = itertools.count(1)
 
     async def delete_project(self, project: str, confirm: Callable[[Found[str]], Awaitable[None]]) -> bool:
         """See `IamStore.delete_project`."""
@@ -106,7 +108,14 @@ class MemoryIamStore:
     async def record(self, entries: Sequence[AuditEntry]) -> None:
         """See `IamStore.record`."""
         for entry in entries:
-            self._entries.append(RecordedEntry(sequence=len(self._entries) + 1, entry=entry))
+            self._entries.append(RecordedEntry(sequence=next(self._sequences), entry=entry))
+
+    async def forget_entries(self, seconds: float, limit: int) -> int:
+        """See `IamStore.forget_entries`."""
+        before = datetime.now(UTC).timestamp() - max(seconds, LEAST_AUDIT_DAYS * 24 * 3600)
+        old = [kept for kept in self._entries if kept.entry.time < before][:limit]
+        self._entries = [kept for kept in self._entries if kept not in old]
+        return len(old)
 
     async def list_entries(self, project: str | None, *, before: int | None, limit: int) -> Sequence[RecordedEntry]:
         """See `IamStore.list_entries`."""

@@ -3,12 +3,15 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from services.common.auth.caller import Scope
 from services.common.auth.guard import AuditEntry
 from services.common.resource_names import ApiKeyName
 from services.registry.model import Found
+
+LEAST_AUDIT_DAYS: Final = 30
+"""What was done since then cannot be forgotten; Postgres refuses it too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +97,9 @@ class IamStore(Protocol):
 
     async def record(self, entries: Sequence[AuditEntry]) -> None:
         """Add to the log."""
+
+    async def forget_entries(self, seconds: float, limit: int) -> int:
+        """Remove some of the entries that are older; return how many. Those of the last 30 days stay whatever is asked."""
 
     async def list_entries(self, project: str | None, *, before: int | None, limit: int) -> Sequence[RecordedEntry]:
         """The log of a project or, None, of all, the latest first."""

@@ -9,7 +9,7 @@ from services.common.auth.guard import AuditEntry
 from services.common.db import Database, load_queries
 from services.common.resource_names import ApiKeyName
 from services.registry.dependants import NAMED
-from services.registry.iam.model import ApiKey, NewKey, Project, RecordedEntry
+from services.registry.iam.model import LEAST_AUDIT_DAYS, ApiKey, NewKey, Project, RecordedEntry
 from services.registry.model import Found
 
 SCHEMA: Final = "iam"
@@ -82,6 +82,13 @@ class PostgresIamStore:
         async with self._database.transaction() as connection:
             for entry in entries:
                 await connection.execute(self._queries["insert_audit_event"], asdict(entry))
+
+    async def forget_entries(self, seconds: float, limit: int) -> int:
+        """See `IamStore.forget_entries`."""
+        age = max(seconds, LEAST_AUDIT_DAYS * 24 * 3600)
+        async with self._database.transaction() as connection:
+            query = self._queries["forget_audit_events"]
+            return (await connection.execute(query, {"seconds": age, "limit": limit})).rowcount
 
     async def list_entries(self, project: str | None, *, before: int | None, limit: int) -> Sequence[RecordedEntry]:
         """See `IamStore.list_entries`."""

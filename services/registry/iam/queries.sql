@@ -60,6 +60,10 @@ WHERE iam.api_keys.digest <> excluded.digest OR iam.api_keys.revoke_time IS NOT 
 INSERT INTO iam.audit_events (time, principal, project, method, resource, peer, code)
 VALUES (to_timestamp(%(time)s), %(principal)s, %(project)s, %(method)s, %(resource)s, %(peer)s, %(code)s)
 
+-- name: forget_audit_events
+DELETE FROM iam.audit_events WHERE sequence IN (
+  SELECT sequence FROM iam.audit_events WHERE time < now() - make_interval(secs => %(seconds)s) ORDER BY sequence LIMIT %(limit)s)
+
 -- name: list_audit_events
 SELECT * FROM iam.audit_events
 WHERE (%(project)s::text IS NULL OR project = %(project)s) AND (%(before)s::bigint IS NULL OR sequence < %(before)s)

@@ -169,6 +169,15 @@ class DatasetCatalog:
             await self._discard_if_unused(name.project, dataset.sha256)
         return answer
 
+    async def forget(self, name: DatasetName) -> None:
+        """Forget a data set as ``delete`` does, because of its age and not because of a call.
+
+        Raises:
+            DomainError: DATASET_NOT_FOUND; DATASET_IN_USE.
+        """
+        removed = await self.store.datasets.remove(name)
+        await self._discard_if_unused(name.project, removed.sha256)
+
     async def _keep(self, spec: UploadSpec, upload: Upload, summary: Summary, once: Once[Dataset, M]) -> M:
         dataset = _described(spec, upload, summary)
         project = spec.parent.project

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from services.trainer.model import (
     JobCheckpoint,
     JobEvent,
     JobFilter,
+    JobMessage,
     JobState,
     StateChange,
     StepMetrics,
@@ -58,6 +59,7 @@ class MemoryStore:
         self.positions = itertools.count(1)
         self.datasets = MemoryDatasetStore(self)
         self.jobs = MemoryJobStore(self)
+        self.blobs = MemoryBlobLedger(self)
         self._requests = MemoryRequestLog({})
 
     @asynccontextmanager
@@ -103,10 +105,27 @@ class MemoryDatasetStore:
         del self._datasets[name]
         return dataset
 
+    async def unused(self, seconds: float, limit: int) -> Sequence[DatasetName]:
+        """See ``DatasetStore``."""
+        since = self._memory.clock() - timedelta(seconds=seconds)
+        kept = sorted(self._datasets.values(), key=lambda dataset: dataset.position)
+        found = [
+            dataset.name
+            for dataset in kept
+            if dataset.create_time
+            and dataset.create_time < since
+            and not self._memory.jobs.used_since(dataset.name, since)
+        ]
+        return found[:limit]
+
     async def if_unused(self, project: str, sha256: str, discard: Step) -> None:
         """See ``DatasetStore``."""
-        if not any(d.name.project == project and d.sha256 == sha256 for d in self._datasets.values()):
+        if not self.has_content(project, sha256):
             await discard()
+
+    def has_content(self, project: str, sha256: str) -> bool:
+        """Whether a data set of the project has the content."""
+        return any(d.name.project == project and d.sha256 == sha256 for d in self._datasets.values())
 
 
 class MemoryJobStore:
@@ -125,6 +144,25 @@ class MemoryJobStore:
         """Return a job that has not ended and needs the data set."""
         users = (job for job in self._jobs.values() if dataset in {job.dataset, job.validation_dataset})
         return next((job.name for job in users if not job.state.final), None)
+
+    def used_since(self, dataset: DatasetName, since: datetime) -> bool:
+        """Whether a job that needed the data set has not ended, or did so lately."""
+        users = (job for job in self._jobs.values() if dataset in {job.dataset, job.validation_dataset})
+        return any(job.end_time is None or job.end_time >= since for job in users)
+
+    def has_checkpoint(self, project: str, sha256: str) -> bool:
+        """Whether a job of the project has a checkpoint of the content."""
+        return any(
+            checkpoint.stored and checkpoint.sha256 == sha256
+            for name, written in self._checkpoints.items()
+            if name.project == project
+            for _, checkpoint in written
+        )
+
+    def manifests_to_publish(self, project: str) -> list[bytes]:
+        """The manifests of the project's jobs that have not ended."""
+        kept = self._manifests.items()
+        return [data for name, data in kept if name.project == project and not self._jobs[name].state.final]
 
     async def create(self, job: TrainingJob) -> TrainingJob:
         """See ``JobStore``."""
@@ -227,6 +265,17 @@ class MemoryJobStore:
                 if checkpoint.number == number:
                     written[place] = (epoch, replace(checkpoint, stored=False))
 
+    async def forget_events(self, seconds: float, limit: int) -> int:
+        """See ``JobStore``."""
+        since, count = self._memory.clock() - timedelta(seconds=seconds), 0
+        for name, events in self._events.items():
+            end_time = self._jobs[name].end_time
+            for event in list(events) if end_time and end_time < since else ():
+                if count < limit and isinstance(event.body, StepMetrics | JobMessage | CheckpointKept):
+                    events.remove(event)
+                    count += 1
+        return count
+
     async def manifest(self, name: TrainingJobName) -> bytes | None:
         """See ``JobStore``."""
         await self.get(name)
@@ -273,3 +322,39 @@ class MemoryJobStore:
         for place, (epoch, checkpoint) in enumerate(written):
             if checkpoint.sha256 in kept:
                 written[place] = (epoch, replace(checkpoint, keep_time=now))
+
+
+class MemoryBlobLedger:
+    """A ``BlobLedger``."""
+
+    def __init__(self, memory: MemoryStore) -> None:
+        """Share a memory with data sets and jobs."""
+        self._memory = memory
+        self._holds: dict[tuple[str, str], datetime] = {}
+
+    async def hold(self, project: str, sha256s: Iterable[str], seconds: float) -> None:
+        """See ``BlobLedger``."""
+        until = self._memory.clock() + timedelta(seconds=seconds)
+        for sha256 in sha256s:
+            self._holds[project, sha256] = max(until, self._holds.get((project, sha256), until))
+
+    async def manifests_to_publish(self, project: str) -> Sequence[bytes]:
+        """See ``BlobLedger``."""
+        return self._memory.jobs.manifests_to_publish(project)
+
+    async def if_unneeded(self, project: str, sha256: str, discard: Step) -> bool:
+        """See ``BlobLedger``."""
+        now = self._memory.clock()
+        if (
+            self._memory.datasets.has_content(project, sha256)
+            or self._memory.jobs.has_checkpoint(project, sha256)
+            or self._holds.get((project, sha256), now) > now
+        ):
+            return False
+        await discard()
+        return True
+
+    async def forget_holds(self) -> None:
+        """See ``BlobLedger``."""
+        now = self._memory.clock()
+        self._holds = {key: until for key, until in self._holds.items() if until >= now}

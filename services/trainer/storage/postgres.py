@@ -1,6 +1,6 @@
 """Data sets and jobs in Postgres, schema ``trainer``."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
@@ -61,6 +61,7 @@ class PostgresStore:
         self._sql = load_queries("services.trainer.storage")
         self.datasets = PostgresDatasetStore(database.transaction, self._sql)
         self.jobs = PostgresJobStore(database.transaction, self._sql)
+        self.blobs = PostgresBlobLedger(database.transaction, self._sql)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -88,7 +89,7 @@ class PostgresDatasetStore:
     async def add(self, dataset: Dataset, confirm: Step) -> Dataset:
         """See ``DatasetStore``."""
         async with self._begin() as connection:
-            await self._lock_content(connection, dataset.name.project, dataset.sha256)
+            await _lock_content(connection, self._sql, dataset.name.project, dataset.sha256)
             await confirm()
             cursor = await connection.execute(self._sql["add_dataset"], dataset_to_row(dataset))
             return dataset_from_row(await cursor.fetchone() or {})
@@ -115,17 +116,20 @@ class PostgresDatasetStore:
             await connection.execute(self._sql["remove_dataset"], _key(name))
             return dataset
 
+    async def unused(self, seconds: float, limit: int) -> Sequence[DatasetName]:
+        """See ``DatasetStore``."""
+        async with self._begin() as connection:
+            cursor = await connection.execute(self._sql["list_unused_datasets"], {"seconds": seconds, "limit": limit})
+            return [DatasetName(row["project"], row["dataset"]) for row in await cursor.fetchall()]
+
     async def if_unused(self, project: str, sha256: str, discard: Step) -> None:
         """See ``DatasetStore``."""
         async with self._begin() as connection:
-            await self._lock_content(connection, project, sha256)
+            await _lock_content(connection, self._sql, project, sha256)
             content = {"project": project, "sha256": sha256}
             cursor = await connection.execute(self._sql["find_dataset_of_content"], content)
             if await cursor.fetchone() is None:
                 await discard()
-
-    async def _lock_content(self, connection: Connection, project: str, sha256: str) -> None:
-        await connection.execute(self._sql["lock_content"], {"content": f"tenon.trainer.{project}/{sha256}"})
 
     async def _one(self, connection: Connection, query: str, name: DatasetName) -> Dataset:
         cursor = await connection.execute(self._sql[query], _key(name))
@@ -239,6 +243,12 @@ class PostgresJobStore:
         async with self._begin() as connection:
             await connection.execute(self._sql["discard_checkpoint"], {"number": number})
 
+    async def forget_events(self, seconds: float, limit: int) -> int:
+        """See ``JobStore``."""
+        async with self._begin() as connection:
+            cursor = await connection.execute(self._sql["forget_events"], {"seconds": seconds, "limit": limit})
+            return cursor.rowcount
+
     async def manifest(self, name: TrainingJobName) -> bytes | None:
         """See ``JobStore``."""
         async with self._begin() as connection:
@@ -267,6 +277,7 @@ class PostgresJobStore:
             kept = {"position": job.position, "manifest": change.manifest}
             await connection.execute(self._sql["save_manifest"], kept)
         if change.draft is not None:
+            await _lock_content(connection, self._sql, job.name.project, change.draft.sha256)
             await connection.execute(self._sql["announce_checkpoint"], draft_to_row(job, change.draft))
         parameters = {
             **job_to_row(change.job),
@@ -296,6 +307,49 @@ class PostgresJobStore:
         if row is None:
             raise job_not_found(name)
         return row
+
+
+class PostgresBlobLedger:
+    """A ``BlobLedger``."""
+
+    def __init__(self, begin: Begin, queries: Queries) -> None:
+        """Run each call in a transaction that ``begin`` begins."""
+        self._begin = begin
+        self._sql = queries
+
+    async def hold(self, project: str, sha256s: Iterable[str], seconds: float) -> None:
+        """See ``BlobLedger``."""
+        async with self._begin() as connection:
+            # In one order, so that two who hold the same bytes do not wait for each other.
+            for sha256 in sorted(set(sha256s)):
+                await _lock_content(connection, self._sql, project, sha256)
+                held = {"project": project, "sha256": sha256, "seconds": seconds}
+                await connection.execute(self._sql["hold_blob"], held)
+
+    async def manifests_to_publish(self, project: str) -> Sequence[bytes]:
+        """See ``BlobLedger``."""
+        async with self._begin() as connection:
+            cursor = await connection.execute(self._sql["list_manifests_to_publish"], {"project": project})
+            return [bytes(row["manifest"]) for row in await cursor.fetchall()]
+
+    async def if_unneeded(self, project: str, sha256: str, discard: Step) -> bool:
+        """See ``BlobLedger``."""
+        async with self._begin() as connection:
+            await _lock_content(connection, self._sql, project, sha256)
+            cursor = await connection.execute(self._sql["find_need_of_blob"], {"project": project, "sha256": sha256})
+            if await cursor.fetchone() is not None:
+                return False
+            await discard()
+            return True
+
+    async def forget_holds(self) -> None:
+        """See ``BlobLedger``."""
+        async with self._begin() as connection:
+            await connection.execute(self._sql["forget_holds"])
+
+
+async def _lock_content(connection: Connection, queries: Queries, project: str, sha256: str) -> None:
+    await connection.execute(queries["lock_content"], {"content": f"tenon.trainer.{project}/{sha256}"})
 
 
 def channels_to_notify(events: Sequence[EventBody]) -> Sequence[str]:

@@ -2,6 +2,50 @@
 -- Held by uploads between the look at the blob and the row that names it, and by whoever discards the blob.
 SELECT pg_advisory_xact_lock(hashtextextended(%(content)s, 0))
 
+-- name: hold_blob
+INSERT INTO trainer.blob_holds (project, sha256, hold_until)
+VALUES (%(project)s, %(sha256)s, now() + make_interval(secs => %(seconds)s))
+ON CONFLICT (project, sha256) DO UPDATE SET hold_until = greatest(blob_holds.hold_until, excluded.hold_until)
+
+-- name: forget_holds
+DELETE FROM trainer.blob_holds WHERE hold_until < now()
+
+-- name: find_need_of_blob
+SELECT 1 WHERE EXISTS (
+    SELECT 1 FROM trainer.datasets WHERE project = %(project)s AND sha256 = %(sha256)s)
+  OR EXISTS (
+    SELECT 1 FROM trainer.blob_holds
+    WHERE project = %(project)s AND sha256 = %(sha256)s AND hold_until >= now())
+  OR EXISTS (
+    SELECT 1 FROM trainer.job_checkpoints JOIN trainer.jobs ON position = job_position
+    WHERE sha256 = %(sha256)s AND discard_time IS NULL AND project = %(project)s)
+
+-- name: list_manifests_to_publish
+SELECT manifest FROM trainer.job_manifests JOIN trainer.jobs ON position = job_position
+WHERE project = %(project)s AND state NOT IN ('succeeded', 'failed', 'cancelled')
+
+-- name: forget_events
+-- What a job was and how it ended stays; steps, messages and checkpoints go.
+DELETE FROM trainer.job_events
+WHERE (job_position, sequence) IN (
+  SELECT job_position, sequence
+  FROM trainer.jobs JOIN trainer.job_events ON job_position = position
+  WHERE end_time < now() - make_interval(secs => %(seconds)s) AND kind IN ('metrics', 'message', 'checkpoint')
+  ORDER BY end_time
+  LIMIT %(limit)s)
+
+-- name: list_unused_datasets
+-- Neither uploaded nor trained on of late.
+SELECT * FROM trainer.datasets AS kept
+WHERE create_time < now() - make_interval(secs => %(seconds)s)
+  AND NOT EXISTS (
+    SELECT 1 FROM trainer.jobs AS job
+    WHERE job.project = kept.project
+      AND kept.dataset IN (job.dataset, job.validation_dataset)
+      AND (job.end_time IS NULL OR job.end_time >= now() - make_interval(secs => %(seconds)s)))
+ORDER BY position
+LIMIT %(limit)s
+
 -- name: add_dataset
 INSERT INTO trainer.datasets (project, dataset, display_name, format, size, sha256, statistics)
 VALUES (%(project)s, %(dataset)s, %(display_name)s, %(format)s, %(size)s, %(sha256)s, %(statistics)s)

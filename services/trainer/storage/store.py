@@ -3,7 +3,7 @@
 One suite of tests runs over both implementations, ``postgres`` and ``memory``.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -49,6 +49,9 @@ class DatasetStore(Protocol):
         Raises:
             DomainError: DATASET_NOT_FOUND; DATASET_IN_USE by a job that has not ended.
         """
+
+    async def unused(self, seconds: float, limit: int) -> Sequence[DatasetName]:
+        """Name data sets of all projects that for so long nobody has uploaded or trained on, oldest first."""
 
     async def if_unused(self, project: str, sha256: str, discard: Step) -> None:
         """Run ``discard`` if no data set of the project has the content, and let none be added meanwhile."""
@@ -121,8 +124,30 @@ class JobStore(Protocol):
     async def discarded(self, number: int) -> None:
         """Write down that a checkpoint's bytes are gone."""
 
+    async def forget_events(self, seconds: float, limit: int) -> int:
+        """Remove steps, messages and checkpoints from the events of jobs that ended so long ago; return how many."""
+
     async def manifest(self, name: TrainingJobName) -> bytes | None:
         """Return the manifest kept with a job, if there is one."""
+
+
+class BlobLedger(Protocol):
+    """Who needs which bytes in the artifact store."""
+
+    async def hold(self, project: str, sha256s: Iterable[str], seconds: float) -> None:
+        """Let nobody discard these for so long, whether they are there yet or not."""
+
+    async def manifests_to_publish(self, project: str) -> Sequence[bytes]:
+        """Return the manifests whose files jobs of a project are about to publish."""
+
+    async def if_unneeded(self, project: str, sha256: str, discard: Step) -> bool:
+        """Run ``discard`` if no data set, no checkpoint and no hold needs the bytes, and let none begin to meanwhile.
+
+        What versions and manifests name is not looked at.
+        """
+
+    async def forget_holds(self) -> None:
+        """Forget holds that are over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +169,10 @@ class Store(Protocol):
     @property
     def jobs(self) -> JobStore:
         """The jobs."""
+
+    @property
+    def blobs(self) -> BlobLedger:
+        """Who needs which bytes."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Begin a transaction: kept when the block ends, undone when it raises."""

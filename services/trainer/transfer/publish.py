@@ -9,6 +9,7 @@ from services.common.artifacts.store import ArtifactStore
 from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, ProjectName
+from services.trainer.storage.store import BlobLedger
 from services.trainer.support.retry import Persistence, Tell, through_outages
 from services.trainer.support.threads import in_daemon_thread
 from tenon.registry.v1 import adapter_pb2, adapter_pb2_grpc
@@ -20,6 +21,10 @@ FINALIZE_SECONDS: Final = 600.0
 """The registry reads every file back."""
 
 
+HOLD_SECONDS: Final = 24 * 3600.0
+"""Longer than it takes from the first upload to the version. A job that waits longer keeps its manifest meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Publisher:
     """Publishes adapter versions.
@@ -27,11 +32,13 @@ class Publisher:
     Attributes:
         artifacts: where files go.
         adapters: the registry.
-        persist: what to do while registry or store are down; by default, wait.
+        blobs: keeps what is uploaded from being collected before a version names it.
+        persist: what to do while registry, store or database are down; by default, wait.
     """
 
     artifacts: ArtifactStore
     adapters: "adapter_pb2_grpc.AdapterServiceAsyncStub"  # the class exists in the stubs alone
+    blobs: BlobLedger
     persist: Persistence = through_outages
 
     async def upload(self, project: str, manifest: AdapterManifest, directory: Path, tell: Tell | None = None) -> None:
@@ -40,6 +47,8 @@ class Publisher:
         Raises:
             DomainError: ARTIFACT_CORRUPT: a file changed after it was listed.
         """
+        digests = [file.sha256 for file in manifest.files]
+        await self.persist(lambda: self.blobs.hold(project, digests, HOLD_SECONDS), tell)
         for file in manifest.files:
             await self.persist(partial(self._put, project, directory / file.path), tell)
         if not await self.holds(project, manifest):

@@ -15,6 +15,7 @@ import structlog
 
 from services.common.artifacts.connect import connect_store
 from services.common.auth.connect import own_credentials
+from services.common.background import beside
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
 from services.common.rpc.channel import open_channel
@@ -26,7 +27,6 @@ from services.trainer.jobs.wakeups import Wakeups, forward_notifications
 from services.trainer.settings import WorkerSettings
 from services.trainer.storage.postgres import MIGRATIONS, SCHEMA, PostgresStore
 from services.trainer.storage.store import WORK_CHANNEL
-from services.trainer.support.background import beside
 from services.trainer.support.executor import LocalExecutor
 from services.trainer.support.retry import through_outages
 from services.trainer.transfer.publish import Publisher
@@ -74,7 +74,7 @@ async def run(settings: WorkerSettings) -> None:
                 queue=queue,
                 artifacts=artifacts,
                 base_models=BaseModelServiceStub(registry),
-                publisher=Publisher(artifacts, AdapterServiceStub(registry)),
+                publisher=Publisher(artifacts, AdapterServiceStub(registry), store.blobs),
                 signing_key=signing_key,
                 executor=LocalExecutor(settings.worker_stop_seconds),
                 cache_dir=settings.cache_dir,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from services.common.artifacts.store import ArtifactStore
+from services.common.background import beside
 from services.common.bases.sources import fetch_base
 from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest
@@ -18,7 +19,6 @@ from services.trainer.jobs.queue import JobQueue
 from services.trainer.model import Claim, Dataset, Progress, TrainingJob
 from services.trainer.recipe.planning.findings import of_error
 from services.trainer.recipe.protocol import CheckpointTask, Level, RecipeTask, checkpoint_file
-from services.trainer.support.background import beside
 from services.trainer.support.executor import Executor
 from services.trainer.support.full_disk import is_full_disk
 from services.trainer.support.retry import through_outages

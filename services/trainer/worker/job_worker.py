@@ -10,13 +10,13 @@ from typing import Final
 import structlog
 from opentelemetry import propagate, trace
 
+from services.common.background import beside, first_of
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterVersionName
 from services.common.telemetry import current_trace_id
 from services.trainer.jobs.queue import JobQueue
 from services.trainer.jobs.wakeups import Wakeups
 from services.trainer.model import Claim, JobError, JobState
-from services.trainer.support.background import beside, first_of
 from services.trainer.support.retry import through_outages
 from services.trainer.worker.attempt import Attempts
 

@@ -1,6 +1,8 @@
 """Projects, keys and the audit log over every store."""
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -14,9 +16,10 @@ from services.common.db import Database
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import ProjectName
 from services.registry.dependants import Dependants
-from services.registry.iam.iam import Iam
+from services.registry.iam.iam import DAY_SECONDS, Iam
 from services.registry.iam.model import IamStore
 from services.registry.iam.own import AdminKey
+from services.registry.iam.postgres import PostgresIamStore
 from services.registry.model import Found
 from tenon.iam.v1 import iam_pb2 as pb
 
@@ -154,6 +157,7 @@ async def test_the_log_is_read_from_its_end_and_by_project(iam: Iam, store: IamS
     "statement", ["UPDATE iam.audit_events SET code = 'x'", "DELETE FROM iam.audit_events", "TRUNCATE iam.audit_events"]
 )
 async def test_the_log_only_grows(database: Database, statement: str) -> None:
+    await PostgresIamStore(database).record([replace(entry(1, "a"), time=time.time() - 29 * DAY_SECONDS)])
     with pytest.raises((psycopg.Error, DomainError)):
         async with database.transaction() as connection:
             await connection.execute(statement)
@@ -195,3 +199,16 @@ async def test_the_default_project_stays(iam: Iam) -> None:
     with pytest.raises(DomainError) as caught:
         await iam.delete_project(DEFAULT)
     assert caught.value.reason is Reason.RESOURCE_IN_USE
+
+
+async def test_old_entries_are_forgotten_but_never_young_ones(iam: Iam, store: IamStore) -> None:
+    now = time.time()
+    ages = (400, 40, 29, 0)
+    await store.record([replace(entry(age, "a"), time=now - age * DAY_SECONDS) for age in ages])
+    assert await iam.forget_entries(365) == 1
+    assert await iam.forget_entries(1) == 1
+    left, _ = await iam.list_entries("projects/a", 0, "")
+    assert [round((now - recorded.entry.time) / DAY_SECONDS) for recorded in left] == [0, 29]
+    await store.record([entry(1, "b")])
+    numbers = [recorded.sequence for recorded in (await iam.list_entries("projects/-", 0, ""))[0]]
+    assert len(set(numbers)) == 3

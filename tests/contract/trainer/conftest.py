@@ -26,7 +26,9 @@ async def database(postgres_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def postgres_store(database: Database) -> Store:
     async with database.transaction() as connection:
-        await connection.execute("TRUNCATE trainer.datasets, trainer.jobs, trainer.requests CASCADE")
+        await connection.execute(
+            "TRUNCATE trainer.datasets, trainer.jobs, trainer.requests, trainer.blob_holds CASCADE"
+        )
     return PostgresStore(database)
 
 

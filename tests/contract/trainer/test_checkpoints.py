@@ -10,7 +10,6 @@ from services.common.artifacts.filesystem import FileSystemStore
 from services.common.errors import DomainError
 from services.common.resource_names import AdapterVersionName, TrainingJobName
 from services.trainer.jobs import rules
-from services.trainer.jobs.checkpoint_sweep import discard_checkpoints
 from services.trainer.jobs.queue import JobQueue
 from services.trainer.model import (
     Batch,
@@ -24,6 +23,7 @@ from services.trainer.model import (
     StepMetrics,
 )
 from services.trainer.recipe.protocol import Level
+from services.trainer.retention.checkpoints import discard_checkpoints
 from services.trainer.storage.store import Store
 from tests.contract.trainer.samples import PROJECT, dataset, job, nothing, queue, queued
 from tests.unit.trainer.test_recorder import metrics

@@ -71,7 +71,7 @@ async def test_outages_of_store_and_registry_delay_a_version_but_do_not_lose_it(
     files = list_files(adapter_directory(tmp_path / "output"))
     made = manifest(files)
     async with open_channel(f"127.0.0.1:{port}") as channel:
-        publisher = Publisher(store, adapter_pb2_grpc.AdapterServiceStub(channel))
+        publisher = Publisher(store, adapter_pb2_grpc.AdapterServiceStub(channel), MemoryStore().blobs)
         async with registry(stoppable_postgres, artifacts, port):
             await add_base(base_model_pb2_grpc.BaseModelServiceStub(channel))
         artifacts.rename(tmp_path / "away")
@@ -106,7 +106,9 @@ async def test_files_that_changed_meanwhile_are_not_published(tmp_path: Path) ->
     made = manifest(list_files(directory))
     (directory / "adapter_config.json").write_text("{}")
     async with open_channel("127.0.0.1:9") as channel:
-        publisher = Publisher(FileSystemStore.open(tmp_path / "a"), adapter_pb2_grpc.AdapterServiceStub(channel))
+        publisher = Publisher(
+            FileSystemStore.open(tmp_path / "a"), adapter_pb2_grpc.AdapterServiceStub(channel), MemoryStore().blobs
+        )
         with pytest.raises(DomainError) as raised:
             await publisher.upload("default", made, directory, tell)
     assert raised.value.reason is Reason.ARTIFACT_CORRUPT
@@ -139,7 +141,7 @@ async def test_a_result_that_is_stored_already_is_published_by_the_next_worker_a
             queue=queue,
             artifacts=artifacts,
             base_models=base_model_pb2_grpc.BaseModelServiceStub(channel),
-            publisher=Publisher(artifacts, adapter_pb2_grpc.AdapterServiceStub(channel)),
+            publisher=Publisher(artifacts, adapter_pb2_grpc.AdapterServiceStub(channel), MemoryStore().blobs),
             signing_key=TEST_KEY,
             executor=NoTraining(),
             cache_dir=tmp_path / "cache",
@@ -176,8 +178,8 @@ class Mortal:
         return await call()
 
 
-CALLS = 8
-"""Two files are put, both are looked for; then adapter, version, its completion and the alias."""
+CALLS = 9
+"""Two files are held, put, and looked for; then adapter, version, its completion and the alias."""
 
 
 async def test_whoever_is_killed_between_any_two_steps_of_a_publication_leaves_one_version(
@@ -195,7 +197,7 @@ async def test_whoever_is_killed_between_any_two_steps_of_a_publication_leaves_o
             async def publish(
                 persist: Persistence, adapter: AdapterName = adapter, made: AdapterManifest = made
             ) -> AdapterVersionName:
-                publisher = Publisher(artifacts, stub, persist)
+                publisher = Publisher(artifacts, stub, MemoryStore().blobs, persist)
                 await publisher.upload("default", made, tmp_path / "output")
                 return await publisher.register(adapter, made, signed(made))
 

@@ -73,7 +73,7 @@ async def test_the_description_lists_every_route_with_its_errors(app: FastAPI) -
         "GET /v1/api_keys", "GET /v1/api_keys/{key_id}", "POST /v1/api_keys/{key_id}/revoke", "GET /v1/audit_events", "GET /v1/loaded_models",
         "DELETE /v1/base_models/{base_model_id}", "DELETE /v1/adapters/{adapter_id}", "DELETE /v1/adapters/{adapter_id}/versions/{version}",
         "DELETE /v1/adapters/{adapter_id}/aliases/{alias_id}", "DELETE /v1/projects/{project_id}",
-        "DELETE /v1/training_jobs/{fine_tuning_job_id}", "DELETE /v1/models/{model}",
+        "DELETE /v1/training_jobs/{fine_tuning_job_id}", "DELETE /v1/models/{model}", "POST /v1/storage/collect",
         "POST /v1/session", "GET /v1/session", "DELETE /v1/session", "GET /healthz", "GET /readyz",
     } == set(described)  # fmt: skip
     for name, operation in described.items():

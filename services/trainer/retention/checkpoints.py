@@ -1,19 +1,13 @@
 """Discarding the checkpoints that nobody can need any more."""
 
-import asyncio
 from functools import partial
 from typing import Final
 
-import structlog
-
 from services.common.artifacts.store import ArtifactStore
-from services.common.errors import DomainError
 from services.trainer.storage.store import JobStore
 from services.trainer.support.threads import in_daemon_thread
 
 AT_ONCE: Final = 100
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 async def discard_checkpoints(jobs: JobStore, artifacts: ArtifactStore) -> int:
@@ -31,16 +25,3 @@ async def discard_checkpoints(jobs: JobStore, artifacts: ArtifactStore) -> int:
             await jobs.discarded(checkpoint.number)
             count += 1
     return count
-
-
-async def keep_discarding(jobs: JobStore, artifacts: ArtifactStore, interval_seconds: float) -> None:
-    """Discard checkpoints again and again, for ever; what is down is waited for."""
-    while True:
-        try:
-            count = await discard_checkpoints(jobs, artifacts)
-        except DomainError as error:
-            log.warning("cannot discard checkpoints", reason=error.reason)
-        else:
-            if count:
-                log.info("checkpoints discarded", count=count)
-        await asyncio.sleep(interval_seconds)
