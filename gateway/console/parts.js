@@ -1,6 +1,7 @@
 // What several pages show alike.
 
-import { badge, fill, h } from "./dom.js";
+import { send } from "./api.js";
+import { action, badge, confirmed, fill, h } from "./dom.js";
 import { tone, words } from "./format.js";
 
 /** Show an error's sentence; its lines stay lines. */
@@ -28,4 +29,21 @@ export function findingItem({ severity, code, text, remedy }) {
 /** A figure with its name below. */
 export function stat(name, value, note = "") {
   return h("div", { class: "stat" }, h("span", { class: "value" }, value), h("span", { class: "name" }, name), note ? h("small", {}, note) : null);
+}
+
+/** A button that deletes something once that is confirmed; what depends on it is shown as the gateway tells it. */
+export function deleter(name, note, path, after) {
+  const told = h("div", {});
+  const button = action("Delete", async () => {
+    fill(told);
+    const { yes } = await confirmed(`Delete ${name}?`, h("p", {}, note), "Delete");
+    if (!yes) return;
+    try {
+      await send("DELETE", path);
+      await after();
+    } catch (error) {
+      fill(told, errorBox(error));
+    }
+  }, { class: "quiet danger", "aria-label": `Delete ${name}` });
+  return h("div", { class: "deleter" }, button, told);
 }

@@ -4,7 +4,7 @@ import { download, every, get, send } from "../api.js";
 import { lineage } from "../charts.js";
 import { action, badge, confirmed, empty, facts, fill, h, select, table } from "../dom.js";
 import { bytes, digest, tone, when, words } from "../format.js";
-import { errorBox } from "../parts.js";
+import { deleter, errorBox } from "../parts.js";
 import { reportView } from "../report.js";
 
 const MOST_VERSIONS = 50;
@@ -30,10 +30,11 @@ export async function adapter(place, id, signal) {
   const again = () => adapter(place, id, signal);
   fill(place,
     found.description && h("p", {}, found.description),
-    h("p", {}, h("a", { class: "button", href: `#/playground/${id}` }, "Try it in the playground")),
+    h("div", { class: "row" }, h("a", { class: "button", href: `#/playground/${id}` }, "Try it in the playground"),
+      deleter(id, "All its versions and aliases go with it.", `${path}?force=true`, () => { location.hash = "#/adapters"; })),
     aliasTable(path, found, known, again),
     h("h2", {}, "Versions"),
-    known.length ? known.map((one, index) => versionCard(path, one, found, index === 0)) : empty("It has no version yet."));
+    known.length ? known.map((one, index) => versionCard(path, one, found, index === 0, again)) : empty("It has no version yet."));
 }
 
 // A version with the job that made it and its report, as far as they are still there.
@@ -90,7 +91,7 @@ async function move(path, alias, version) {
   }
 }
 
-function versionCard(path, { version, job, report }, found, open) {
+function versionCard(path, { version, job, report }, found, open, again) {
   const names = found.aliases.filter((alias) => alias.version === version.id).map((alias) => badge(alias.id, "good"));
   return h("details", { class: "card version", open },
     h("summary", {}, h("code", {}, digest(version.id)), " ", badge(version.state, tone(version.state)), " ", report ? badge(words(report.verdict), tone(report.verdict)) : null, " ", names, h("small", {}, when(version.create_time))),
@@ -100,6 +101,7 @@ function versionCard(path, { version, job, report }, found, open) {
       ["Version", h("code", {}, version.id)], ["Base", `${version.base_model} (${digest(version.base_fingerprint_id)})`],
       ["Provenance", version.provenance], ["Signed by", version.signed_by.map(digest).join(", ")]]),
     exported(path, version, found.id),
+    deleter(`${found.id}@${digest(version.id)}`, "It answers no more. A version to which an alias points stays.", `${path}/versions/${version.id}`, again),
     report ? reportView(report) : null);
 }
 

@@ -1,10 +1,10 @@
 // Data: a file is checked before anything is stored, and shown as a base would read it.
 
-import { every, get, lines, request, send } from "../api.js";
+import { every, get, lines, request } from "../api.js";
 import { histogram } from "../charts.js";
-import { action, badge, confirmed, empty, facts, field, fill, h, select, table } from "../dom.js";
+import { action, badge, empty, facts, field, fill, h, select, table } from "../dom.js";
 import { bytes, count, digest, percent, when, words } from "../format.js";
-import { errorBox, showError, stat } from "../parts.js";
+import { deleter, showError, stat } from "../parts.js";
 
 const MOST_FAULTS_SHOWN = 500;
 
@@ -91,19 +91,8 @@ async function upload(file, place) {
 function listed(place, files, refresh) {
   const rows = files.map((file) => [
     h("a", { href: `#/data/${file.id}` }, file.filename || file.id), words(file.tenon.format), count(file.tenon.statistics.row_count), bytes(file.bytes), when(file.created_at),
-    h("div", { class: "actions" }, h("a", { class: "button", href: `#/train/${file.id}` }, "Train"), action("Delete", () => remove(file, place, refresh), { class: "quiet danger", "aria-label": `Delete ${file.filename}` }))]);
+    h("div", { class: "actions" }, h("a", { class: "button", href: `#/train/${file.id}` }, "Train"), deleter(file.filename, "Jobs that used it stay.", `/v1/files/${encodeURIComponent(file.id)}`, refresh))]);
   fill(place, h("h2", {}, "Files"), rows.length ? table("Files", ["File", "Format", "Rows", "Size", "Added", ""], rows) : empty("No file is kept yet."));
-}
-
-async function remove(file, place, refresh) {
-  const { yes } = await confirmed(`Delete ${file.filename}?`, h("p", {}, "Jobs that used it stay."), "Delete");
-  if (!yes) return;
-  try {
-    await send("DELETE", `/v1/files/${encodeURIComponent(file.id)}`);
-    await refresh();
-  } catch (error) {
-    place.append(errorBox(error));
-  }
 }
 
 async function looked(place, id, signal) {

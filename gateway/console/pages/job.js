@@ -4,7 +4,7 @@ import { events, get, request, send } from "../api.js";
 import { lineChart } from "../charts.js";
 import { action, badge, confirmed, facts, fill, h } from "../dom.js";
 import { bytes, count, duration, ended, figure, tone, when } from "../format.js";
-import { errorBox, findingItem, stat } from "../parts.js";
+import { deleter, errorBox, findingItem, stat } from "../parts.js";
 import { reportView } from "../report.js";
 
 const REDRAW_MS = 200;
@@ -48,7 +48,8 @@ class JobView {
       h("div", { class: "row" }, badge(state, tone(state)), h("div", { class: "actions" },
         can("pause", "Pause", ["queued", "running"]),
         can("resume", "Resume", ["paused"], { class: "primary" }),
-        can("cancel", "Cancel", ["queued", "running", "pausing", "paused"], { class: "danger" }))),
+        can("cancel", "Cancel", ["queued", "running", "pausing", "paused"], { class: "danger" }),
+        ended(state) && deleter(job.id, "Its events and its report go with it; the version that it made stays.", this.path, () => { location.hash = "#/jobs"; }))),
       job.error && errorBox(job.error),
       facts([
         ["Adapter", h("a", { href: `#/adapters/${adapter}` }, adapter)], ["Base", job.model], ["Data", job.training_file],
