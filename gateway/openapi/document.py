@@ -81,6 +81,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
             components["schemas"].pop(unused, None)
         _add_streamed(components["schemas"])
         _add_examples(components["schemas"])
+        components["responses"] = _errors(next(iter(document["paths"].values())))
         components["securitySchemes"] = _SECURITY
         document["security"] = [{name: []} for name in _SECURITY]
         for path, item in document["paths"].items():
@@ -105,6 +106,19 @@ def _add_examples(schemas: dict[str, Any]) -> None:
         schemas[_schema_name(type(example))]["examples"] = [example.model_dump(mode="json")]
 
 
+def _errors(item: dict[str, Any]) -> dict[str, Any]:
+    """The errors of any operation, which are those of all; written once, what is generated from the document is a third as long."""
+    responses = next(iter(item.values()))["responses"]
+    found = {_error_name(status): responses[status] for status in ERROR_EXAMPLES}
+    for status, example in ERROR_EXAMPLES.items():
+        found[_error_name(status)]["content"]["application/json"]["example"] = example
+    return found
+
+
+def _error_name(status: str) -> str:
+    return f"Error{status}"
+
+
 def _schema_name(model: type[BaseModel]) -> str:
     """What pydantic calls a model in a document: ``Listing[Job]`` is ``Listing_Job_``."""
     return _NOT_IN_NAMES.sub("_", model.__name__)
@@ -115,7 +129,7 @@ def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     # FastAPI's own answer to a wrong request; ours is a 400.
     responses.pop("422", None)
     for status in responses.keys() & ERROR_EXAMPLES.keys():
-        responses[status]["content"]["application/json"]["example"] = ERROR_EXAMPLES[status]
+        responses[status] = {"$ref": f"#/components/responses/{_error_name(status)}"}
     success = responses["200"]
     if name in _STREAMS:
         media_type, model = _STREAMS[name]

@@ -23,7 +23,11 @@ OPEN: Final = {"log_in", "log_out", "healthz", "readyz"}
 
 
 def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
-    return [operation for item in document["paths"].values() for operation in item.values()]
+    """Every operation, with its responses in place of references to them."""
+    found = [dict(operation) for item in document["paths"].values() for operation in item.values()]
+    for operation in found:
+        operation["responses"] = {status: resolved(document, given) for status, given in operation["responses"].items()}
+    return found
 
 
 def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
