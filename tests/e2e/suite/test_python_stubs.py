@@ -111,6 +111,11 @@ def test_the_stubs_are_typed(python: Path, project_root: Path, tmp_path: Path) -
         assert ran.stdout.count("error:") == faults, ran.stdout
 
 
+def test_both_distributions_have_the_same_licence(project_root: Path) -> None:
+    # A copy: a link would lead out of the sdist.
+    assert (project_root / "protos" / "LICENSE").read_bytes() == (project_root / "LICENSE").read_bytes()
+
+
 def test_both_distributions_go_together(project_root: Path) -> None:
     """The suite asks for the stubs of its own version."""
     suite, stubs = (
