@@ -107,7 +107,7 @@ def _add_examples(schemas: dict[str, Any]) -> None:
 
 
 def _errors(item: dict[str, Any]) -> dict[str, Any]:
-    """The errors of any operation, which are those of all; written once, what is generated from the document is a third as long."""
+    """The errors of any operation, which are those of all. Written once, they leave generated clients a third as long."""
     responses = next(iter(item.values()))["responses"]
     found = {_error_name(status): responses[status] for status in ERROR_EXAMPLES}
     for status, example in ERROR_EXAMPLES.items():

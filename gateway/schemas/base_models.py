@@ -14,9 +14,9 @@ class CreateBaseModel(Accepted):
         json_schema_extra={
             "examples": [
                 {
-                    "id": "qwen-small",
+                    "id": "qwen2-small",
                     "display_name": "Qwen small",
-                    "sources": ["file:///models/qwen-small"],
+                    "sources": ["file:///models/qwen2-small"],
                     "fingerprint_document": {"scheme": "tenon.base/1"},
                 }
             ]

@@ -94,7 +94,7 @@ class CreateJob(Accepted):
         json_schema_extra={
             "examples": [
                 {
-                    "model": "qwen-small",
+                    "model": "qwen2-small",
                     "training_file": "data-0f1e2d3c4b5a6978",
                     "adapter": "wukong",
                     "method": {
