@@ -117,8 +117,8 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.__cause__, DomainError):
         # FastAPI wraps what is raised while it reads a body.
         return error_response(error.__cause__)
-    if error.status_code in {404, 405} and (text := unsupported.refusal(request.method, request.url.path)):
-        return JSONResponse(_body(text, _kind(404), UNSUPPORTED_ENDPOINT), 404)
+    if error.status_code in {404, 405} and (sentence := unsupported.refusal(request.method, request.url.path)):
+        return JSONResponse(_body(sentence, _kind(404), UNSUPPORTED_ENDPOINT), 404)
     code, text = {
         404: (UNKNOWN_URL, f"There is no {request.url.path} here; /openapi.json lists what there is."),
         405: (METHOD_NOT_ALLOWED, f"{request.url.path} does not take {request.method}."),

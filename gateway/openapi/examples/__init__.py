@@ -30,6 +30,7 @@ EXAMPLES: Final[tuple[BaseModel, ...]] = (
     adapters.LOADED_MODEL,
     adapters.MODEL,
     adapters.MODELS,
+    adapters.MODEL_DELETED,
     adapters.UNLOADED_MODEL,
     Listing[Adapter](data=[adapters.ADAPTER]),
     Listing[AdapterVersion](data=[adapters.ADAPTER_VERSION]),

@@ -5,7 +5,7 @@ from typing import Final
 from gateway.schemas.adapters import Adapter, AdapterFile, AdapterVersion, Alias
 from gateway.schemas.base_models import BaseModelObject, Fingerprint
 from gateway.schemas.common import Deleted
-from gateway.schemas.models import LoadedModel, Model, ModelExtension, ModelList, UnloadedModel
+from gateway.schemas.models import LoadedModel, Model, ModelDeleted, ModelExtension, ModelList, UnloadedModel
 
 VERSION: Final = "7c000a8cab371dfaaf9f28235de519554ac43902705393f04ba44561c54c2046"
 FINGERPRINT: Final = "6b328bb82576beb5140cd257183f3abf19a176178672fafa8bd1758c238529fc"
@@ -103,5 +103,7 @@ LOADED_MODEL: Final = LoadedModel(
     size_bytes=1_743_912,
     load_time=_TIME,
 )
+
+MODEL_DELETED: Final = ModelDeleted(id="wukong")
 
 UNLOADED_MODEL: Final = UnloadedModel(model="wukong", unloaded=True)

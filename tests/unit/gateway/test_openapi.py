@@ -17,7 +17,8 @@ OPERATIONS: Final = {
     "create_completion", "create_base_model", "list_base_models", "get_base_model", "list_adapters", "get_adapter",
     "list_versions", "import_version", "read_version_file", "revoke_version", "move_alias", "create_project", "list_projects",
     "create_key", "list_keys", "get_key", "revoke_key", "list_audit_events", "get_session", "log_in", "log_out", "healthz",
-    "readyz",
+    "readyz", "delete_job", "delete_model", "delete_base_model", "delete_adapter", "delete_version", "delete_alias",
+    "delete_project",
 }  # fmt: skip
 OPEN: Final = {"log_in", "log_out", "healthz", "readyz"}
 
