@@ -19,10 +19,10 @@ help: ## List the targets.
 
 venv: $(VENV)/.complete ## Make .venv with everything in it.
 
-$(VENV)/.complete: pyproject.toml constraints.txt
+$(VENV)/.complete: pyproject.toml protos/pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable ./protos --editable '.[all]' --group dev
 	touch $@
 
 node_modules/.complete: package.json $(VENV)/.complete

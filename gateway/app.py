@@ -1,15 +1,16 @@
 """The REST application: its routes, and what surrounds them."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from gateway.auth import Authentication
 from gateway.body_limit import BodyLimit
 from gateway.context import RequestContext
 from gateway.errors import install_error_handlers
+from gateway.openapi.document import DESCRIPTION, TAGS, openapi_document
+from gateway.openapi.errors import ERRORS
 from gateway.routes import (
     adapter_files,
     adapters,
@@ -26,7 +27,6 @@ from gateway.routes import (
     session,
     storage,
 )
-from gateway.routes.common import ERRORS
 from gateway.services import Services
 from gateway.session import sealer_of
 
@@ -54,7 +54,8 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(
         title="Tenon",
         version="1",
-        description="Trains, registers and serves LoRA adapters; an adapter answers only on the base it was trained on.",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
         responses=ERRORS,
@@ -87,19 +88,3 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(RequestContext)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
-
-
-def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """Describe the API by OpenAPI 3.1, with the errors it really gives."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
-        )
-        for path in document["paths"].values():
-            for operation in path.values():
-                # FastAPI's own answer to a wrong request; ours is a 400.
-                operation["responses"].pop("422", None)
-        for unused in ("HTTPValidationError", "ValidationError"):
-            document["components"]["schemas"].pop(unused, None)
-        app.openapi_schema = document
-    return app.openapi_schema

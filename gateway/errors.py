@@ -13,6 +13,7 @@ from grpc import StatusCode
 from starlette.exceptions import HTTPException
 
 from gateway import unsupported
+from gateway.schemas.errors import METHOD_NOT_ALLOWED, UNKNOWN_URL, UNSUPPORTED_ENDPOINT, ErrorType
 from services.common.errors import DomainError, Reason, Violation
 
 
@@ -27,12 +28,12 @@ class _Rendering:
     """
 
     status: int
-    type: str
+    type: ErrorType
     retry_after: float | None = None
 
 
-_INVALID: Final = "invalid_request_error"
-_SERVER: Final = "server_error"
+_INVALID: Final[ErrorType] = "invalid_request_error"
+_SERVER: Final[ErrorType] = "server_error"
 
 _RENDERINGS: Final[Mapping[StatusCode, _Rendering]] = MappingProxyType(
     {
@@ -116,16 +117,16 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.__cause__, DomainError):
         # FastAPI wraps what is raised while it reads a body.
         return error_response(error.__cause__)
-    if error.status_code in {404, 405} and (text := unsupported.refusal(request.method, request.url.path)):
-        return JSONResponse(_body(text, _kind(404), unsupported.CODE), 404)
+    if error.status_code in {404, 405} and (sentence := unsupported.refusal(request.method, request.url.path)):
+        return JSONResponse(_body(sentence, _kind(404), UNSUPPORTED_ENDPOINT), 404)
     code, text = {
-        404: ("unknown_url", f"There is no {request.url.path} here; /openapi.json lists what there is."),
-        405: ("method_not_allowed", f"{request.url.path} does not take {request.method}."),
+        404: (UNKNOWN_URL, f"There is no {request.url.path} here; /openapi.json lists what there is."),
+        405: (METHOD_NOT_ALLOWED, f"{request.url.path} does not take {request.method}."),
     }.get(error.status_code, ("invalid_argument", str(error.detail)))
     return JSONResponse(_body(text, _kind(error.status_code), code), error.status_code, dict(error.headers or {}))
 
 
-def _kind(status: int) -> str:
+def _kind(status: int) -> ErrorType:
     return "not_found_error" if status == 404 else _INVALID
 
 
@@ -157,7 +158,7 @@ def _description(fault: Mapping[str, Any]) -> str:
 
 def _body(
     message: str,
-    kind: str,
+    kind: ErrorType,
     code: str,
     param: str | None = None,
     metadata: Mapping[str, str] = MappingProxyType({}),

@@ -3,8 +3,6 @@
 import re
 from typing import Final
 
-CODE: Final = "unsupported_endpoint"
-
 _FILES: Final = "Files are data sets to train on: send them to /v1/files, whole."
 _STATE: Final = "Nothing is kept between requests: send the whole conversation to /v1/chat/completions."
 _SEARCH: Final = "There is no search here: put what the model should know into the conversation."

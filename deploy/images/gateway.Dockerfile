@@ -8,9 +8,9 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY services ./services
 COPY gateway ./gateway
 COPY cli ./cli
-COPY protos/gen ./protos/gen
+COPY protos ./protos
 RUN python -m venv /opt/tenon \
- && /opt/tenon/bin/pip install --no-cache-dir ${PIP_OPTIONS} -c constraints.txt '.[gateway]'
+ && /opt/tenon/bin/pip install --no-cache-dir ${PIP_OPTIONS} -c constraints.txt ./protos '.[gateway]'
 
 FROM python:3.11-slim
 COPY --from=build /opt/tenon /opt/tenon

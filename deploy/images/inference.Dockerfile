@@ -8,9 +8,9 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY services ./services
 COPY gateway ./gateway
 COPY cli ./cli
-COPY protos/gen ./protos/gen
+COPY protos ./protos
 RUN python -m venv /opt/tenon \
- && /opt/tenon/bin/pip install --no-cache-dir ${PIP_OPTIONS} -c constraints.txt '.[inference]'
+ && /opt/tenon/bin/pip install --no-cache-dir ${PIP_OPTIONS} -c constraints.txt ./protos '.[inference]'
 
 FROM python:3.11-slim
 # Kernels are compiled for the processor that they run on, when they first do.

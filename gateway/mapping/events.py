@@ -7,11 +7,12 @@ from gateway.mapping.jobs import state_name
 from gateway.mapping.times import rfc3339, unix
 from gateway.mapping.training import finding_object
 from gateway.names import last_part
-from gateway.schemas.fine_tuning import Checkpoint, CheckpointExtension, CheckpointMetrics, JobEvent
+from gateway.schemas.fine_tuning import Checkpoint, CheckpointExtension, CheckpointMetrics, JobEvent, WatchedEvent
 from services.common.errors import from_status
 from tenon.trainer.v1 import training_job_pb2
 
 Level = Literal["info", "warn", "error"]
+Kind = Literal["metrics", "message", "checkpoint", "finding", "state"]
 Message = training_job_pb2.TrainingJobEvent.Message
 
 _LEVELS: Final[MappingProxyType[int, Level]] = MappingProxyType(
@@ -38,7 +39,7 @@ def event_id(job_id: str, sequence: int) -> str:
 def watch_event(event: training_job_pb2.TrainingJobEvent) -> dict[str, Any]:
     """Write an event as the watch sends it."""
     kind, data = _content(event)
-    return {"sequence": event.sequence, "time": rfc3339(event, "time"), "type": kind, "data": data}
+    return WatchedEvent(sequence=event.sequence, time=rfc3339(event, "time"), type=kind, data=data).model_dump()
 
 
 def event_object(job_id: str, event: training_job_pb2.TrainingJobEvent) -> JobEvent:
@@ -54,7 +55,7 @@ def event_object(job_id: str, event: training_job_pb2.TrainingJobEvent) -> JobEv
     )
 
 
-def _content(event: training_job_pb2.TrainingJobEvent) -> tuple[str, dict[str, Any]]:
+def _content(event: training_job_pb2.TrainingJobEvent) -> tuple[Kind, dict[str, Any]]:
     match event.WhichOneof("event"):
         case "metrics":
             return "metrics", _figures(event.metrics)

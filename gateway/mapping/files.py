@@ -6,7 +6,16 @@ from typing import Any, Final
 from gateway.mapping.datasets import tokens_object
 from gateway.mapping.times import unix
 from gateway.names import base_model_name, last_part
-from gateway.schemas.files import CheckQuery, FileExtension, FileObject, Statistics
+from gateway.schemas.files import (
+    CheckQuery,
+    CheckSummary,
+    FaultLine,
+    FileExtension,
+    FileObject,
+    RowFault,
+    Statistics,
+    SummaryLine,
+)
 from services.common.errors import DomainError, Reason, Violation
 from tenon.trainer.v1 import dataset_pb2
 
@@ -54,13 +63,13 @@ def file_object(dataset: dataset_pb2.Dataset) -> FileObject:
 
 def check_lines(message: dataset_pb2.CheckDatasetResponse) -> list[dict[str, Any]]:
     """Write what a check found since the last message, an object a line."""
-    lines: list[dict[str, Any]] = [
-        {"fault": {"line": f.line, "row": f.row, "field": f.field, "reason": f.reason}} for f in message.faults
+    lines: list[FaultLine | SummaryLine] = [
+        FaultLine(fault=RowFault(line=f.line, row=f.row, field=f.field, reason=f.reason)) for f in message.faults
     ]
     if message.HasField("statistics"):
-        counts = statistics_object(message.statistics).model_dump(exclude_none=True)
-        lines.append({"summary": {"format": format_name(message.format), **counts}})
-    return lines
+        counts = statistics_object(message.statistics).model_dump()
+        lines.append(SummaryLine(summary=CheckSummary(format=format_name(message.format), **counts)))
+    return [line.model_dump() for line in lines]
 
 
 def check_spec(query: CheckQuery) -> dataset_pb2.CheckDatasetSpec:

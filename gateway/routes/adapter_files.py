@@ -13,6 +13,7 @@ from gateway.adapter_form import AdapterForm
 from gateway.mapping.adapters import version_object
 from gateway.multipart import FileStart, read_form
 from gateway.names import adapter_name, base_model_name, parent, version_name
+from gateway.routes.parameters import AdapterId, VersionId
 from gateway.schemas.adapters import AdapterVersion
 from gateway.services import Services, ServicesOf
 from gateway.sse import started
@@ -30,6 +31,7 @@ IMPORT_PATH: Final = "/v1/adapters/[^/]+/versions"
 
 _FORM: Final = {
     "requestBody": {
+        "description": "The files of a PEFT directory, as a form.",
         "required": True,
         "content": {
             "multipart/form-data": {
@@ -64,7 +66,7 @@ class _Described:
 
 
 @router.post("/v1/adapters/{adapter_id}/versions", openapi_extra=_FORM)
-async def import_version(adapter_id: str, request: Request, services: ServicesOf) -> AdapterVersion:
+async def import_version(adapter_id: AdapterId, request: Request, services: ServicesOf) -> AdapterVersion:
     """Take a PEFT directory as a new version, and point ``latest`` at it. The same files again are the same version."""
     adapter = adapter_name(adapter_id, "adapter_id")
     form = AdapterForm(read_form(request))
@@ -82,8 +84,8 @@ async def import_version(adapter_id: str, request: Request, services: ServicesOf
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
 async def read_version_file(
-    adapter_id: str,
-    version: str,
+    adapter_id: AdapterId,
+    version: VersionId,
     path: Annotated[str, Path(description="The file's name, tenon.manifest.json and its signatures included.")],
     services: ServicesOf,
 ) -> StreamingResponse:

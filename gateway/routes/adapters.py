@@ -10,6 +10,7 @@ from gateway.errors import validation_error
 from gateway.mapping.adapters import alias_object, version_object
 from gateway.names import adapter_name, parent, version_name
 from gateway.routes.common import RequestId
+from gateway.routes.parameters import AdapterId, AliasId, VersionId
 from gateway.schemas.adapters import (
     Adapter,
     AdapterVersion,
@@ -36,7 +37,7 @@ async def list_adapters(query: Annotated[Page, Query()], services: ServicesOf) -
 
 
 @router.get("/v1/adapters/{adapter_id}")
-async def get_adapter(adapter_id: str, services: ServicesOf) -> Adapter:
+async def get_adapter(adapter_id: AdapterId, services: ServicesOf) -> Adapter:
     """Describe an adapter, with its aliases."""
     request = adapter_pb2.GetAdapterRequest(name=str(adapter_name(adapter_id, "adapter_id")))
     return await describe(services, (await services.adapters.GetAdapter(request)).adapter)
@@ -44,7 +45,7 @@ async def get_adapter(adapter_id: str, services: ServicesOf) -> Adapter:
 
 @router.delete("/v1/adapters/{adapter_id}")
 async def delete_adapter(
-    adapter_id: str, query: Annotated[DeleteAdapter, Query()], services: ServicesOf, request_id: RequestId = ""
+    adapter_id: AdapterId, query: Annotated[DeleteAdapter, Query()], services: ServicesOf, request_id: RequestId = ""
 ) -> Deleted:
     """Delete an adapter; its versions and aliases only with ``force=true``."""
     name = str(adapter_name(adapter_id, "adapter_id"))
@@ -55,7 +56,7 @@ async def delete_adapter(
 
 @router.get("/v1/adapters/{adapter_id}/versions")
 async def list_versions(
-    adapter_id: str, query: Annotated[Page, Query()], services: ServicesOf
+    adapter_id: AdapterId, query: Annotated[Page, Query()], services: ServicesOf
 ) -> Listing[AdapterVersion]:
     """List an adapter's versions, newest first."""
     request = adapter_pb2.ListAdapterVersionsRequest(
@@ -67,7 +68,7 @@ async def list_versions(
 
 @router.post("/v1/adapters/{adapter_id}/versions/{version}/revoke")
 async def revoke_version(
-    adapter_id: str, version: str, body: RevokeVersion, services: ServicesOf, request_id: RequestId = ""
+    adapter_id: AdapterId, version: VersionId, body: RevokeVersion, services: ServicesOf, request_id: RequestId = ""
 ) -> AdapterVersion:
     """Withdraw a version for good: it is listed, and answers no more, whichever alias points at it."""
     name = version_name(adapter_name(adapter_id, "adapter_id"), version)
@@ -76,7 +77,9 @@ async def revoke_version(
 
 
 @router.delete("/v1/adapters/{adapter_id}/versions/{version}")
-async def delete_version(adapter_id: str, version: str, services: ServicesOf, request_id: RequestId = "") -> Deleted:
+async def delete_version(
+    adapter_id: AdapterId, version: VersionId, services: ServicesOf, request_id: RequestId = ""
+) -> Deleted:
     """Delete a version to which no alias points; that it was revoked is remembered."""
     name = version_name(adapter_name(adapter_id, "adapter_id"), version)
     request = adapter_pb2.DeleteAdapterVersionRequest(name=str(name), request_id=request_id)
@@ -86,7 +89,7 @@ async def delete_version(adapter_id: str, version: str, services: ServicesOf, re
 
 @router.put("/v1/adapters/{adapter_id}/aliases/{alias_id}")
 async def move_alias(
-    adapter_id: str, alias_id: str, body: MoveAlias, services: ServicesOf, request_id: RequestId = ""
+    adapter_id: AdapterId, alias_id: AliasId, body: MoveAlias, services: ServicesOf, request_id: RequestId = ""
 ) -> Alias:
     """Point an alias at a version, set its gate, or both; without an etag, it is created where there is none."""
     adapter = adapter_name(adapter_id, "adapter_id")
@@ -111,8 +114,8 @@ async def move_alias(
 
 @router.delete("/v1/adapters/{adapter_id}/aliases/{alias_id}")
 async def delete_alias(
-    adapter_id: str,
-    alias_id: str,
+    adapter_id: AdapterId,
+    alias_id: AliasId,
     query: Annotated[DeleteAlias, Query()],
     services: ServicesOf,
     request_id: RequestId = "",

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from gateway.mapping.base_models import base_model_object, create_request
 from gateway.names import base_model_name
 from gateway.routes.common import RequestId
+from gateway.routes.parameters import BaseModelId
 from gateway.schemas.base_models import BaseModelObject, BaseModelPage, CreateBaseModel, View
 from gateway.schemas.common import Deleted, Listing
 from gateway.services import ServicesOf
@@ -33,7 +34,9 @@ async def list_base_models(query: Annotated[BaseModelPage, Query()], services: S
 
 
 @router.get("/v1/base_models/{base_model_id}")
-async def get_base_model(base_model_id: str, query: Annotated[View, Query()], services: ServicesOf) -> BaseModelObject:
+async def get_base_model(
+    base_model_id: BaseModelId, query: Annotated[View, Query()], services: ServicesOf
+) -> BaseModelObject:
     """Describe a base; ``view=full`` adds its whole fingerprint document."""
     full = query.view == "full"
     view = base_model_pb2.BASE_MODEL_VIEW_FULL if full else base_model_pb2.BASE_MODEL_VIEW_BASIC
@@ -43,7 +46,7 @@ async def get_base_model(base_model_id: str, query: Annotated[View, Query()], se
 
 
 @router.delete("/v1/base_models/{base_model_id}")
-async def delete_base_model(base_model_id: str, services: ServicesOf, request_id: RequestId = "") -> Deleted:
+async def delete_base_model(base_model_id: BaseModelId, services: ServicesOf, request_id: RequestId = "") -> Deleted:
     """Delete a base that no adapter version and no job needs; its files stay where they are."""
     name = str(base_model_name(base_model_id, "base_model_id"))
     request = base_model_pb2.DeleteBaseModelRequest(name=name, request_id=request_id)

@@ -1,11 +1,11 @@
 """What routes of several resources share."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Header
 
-from gateway.schemas.common import CursorListing, ErrorAnswer
+from gateway.schemas.common import CursorListing
 from services.common.errors import DomainError, Reason, Violation
 
 M = TypeVar("M")
@@ -17,20 +17,6 @@ RequestId = Annotated[
     str,
     Header(alias="Idempotency-Key", description="A UUID; the same request sent again with it gets the first answer."),
 ]
-
-ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    400: {"model": ErrorAnswer, "description": "The request cannot be served as it is; `code` says why."},
-    401: {"model": ErrorAnswer, "description": "No valid API key."},
-    403: {"model": ErrorAnswer, "description": "The key may not do this, here."},
-    404: {"model": ErrorAnswer, "description": "Something it names does not exist."},
-    409: {"model": ErrorAnswer, "description": "It contradicts what is there now."},
-    413: {"model": ErrorAnswer, "description": "It is larger than a limit."},
-    429: {"model": ErrorAnswer, "description": "Too many requests are waiting; see Retry-After."},
-    500: {"model": ErrorAnswer, "description": "A fault of the suite; its logs have the details."},
-    503: {"model": ErrorAnswer, "description": "A service does not answer; see Retry-After."},
-    504: {"model": ErrorAnswer, "description": "No answer in time."},
-}
-"""Answers that every route can give."""
 
 
 async def cursor_page(

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from gateway.mapping.datasets import preview_object
 from gateway.mapping.files import check_lines, check_spec, statistics_object
 from gateway.names import base_model_name, dataset_name
+from gateway.routes.parameters import FileId
 from gateway.schemas.datasets import MeasureQuery, Preview, PreviewQuery
 from gateway.schemas.files import CheckQuery, Statistics
 from gateway.services import Services, ServicesOf
@@ -25,6 +26,7 @@ CHECK_PATH = "/v1/datasets/check"
 
 _BYTES = {
     "requestBody": {
+        "description": "The bytes of a file of training rows.",
         "required": True,
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
@@ -41,7 +43,7 @@ async def check_file(
 
 
 @router.get("/v1/datasets/{file_id}/statistics")
-async def measure_file(file_id: str, query: Annotated[MeasureQuery, Query()], services: ServicesOf) -> Statistics:
+async def measure_file(file_id: FileId, query: Annotated[MeasureQuery, Query()], services: ServicesOf) -> Statistics:
     """Count a file's tokens as training would: how long rows are, what is learnt, what is cut."""
     request = dataset_pb2.MeasureDatasetRequest(
         name=str(dataset_name(file_id)),
@@ -53,7 +55,7 @@ async def measure_file(file_id: str, query: Annotated[MeasureQuery, Query()], se
 
 
 @router.get("/v1/datasets/{file_id}/preview")
-async def preview_file(file_id: str, query: Annotated[PreviewQuery, Query()], services: ServicesOf) -> Preview:
+async def preview_file(file_id: FileId, query: Annotated[PreviewQuery, Query()], services: ServicesOf) -> Preview:
     """Show some rows of a file as training sees them: their tokens, and which of them are learnt."""
     request = dataset_pb2.PreviewDatasetRequest(
         name=str(dataset_name(file_id)),

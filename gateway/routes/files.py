@@ -11,6 +11,7 @@ from gateway.mapping.files import file_object, format_to_proto
 from gateway.multipart import read_form
 from gateway.names import dataset_name, last_part, parent
 from gateway.routes.common import RequestId, backwards, cursor_page
+from gateway.routes.parameters import FileId
 from gateway.schemas.common import CursorListing
 from gateway.schemas.files import FileCursor, FileDeleted, FileObject
 from gateway.services import Services, ServicesOf
@@ -25,6 +26,7 @@ UPLOAD_PATH = "/v1/files"
 
 _FORM = {
     "requestBody": {
+        "description": "A file of training rows, as a form.",
         "required": True,
         "content": {
             "multipart/form-data": {
@@ -32,13 +34,17 @@ _FORM = {
                     "type": "object",
                     "required": ["file", "purpose"],
                     "properties": {
-                        "purpose": {"type": "string", "enum": ["fine-tune"]},
+                        "purpose": {"type": "string", "enum": ["fine-tune"], "description": "What the file is for."},
                         "format": {
                             "type": "string",
                             "enum": ["alpaca", "sharegpt", "openai_chat", "prompt_completion"],
                             "description": "Tenon's own: the rows' layout; left out, it is detected. Before the file.",
                         },
-                        "file": {"type": "string", "format": "binary"},
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The file, under its own name.",
+                        },
                     },
                 }
             }
@@ -77,14 +83,14 @@ async def list_files(query: Annotated[FileCursor, Query()], services: ServicesOf
 
 
 @router.get("/v1/files/{file_id}")
-async def get_file(file_id: str, services: ServicesOf) -> FileObject:
+async def get_file(file_id: FileId, services: ServicesOf) -> FileObject:
     """Describe a file."""
     request = dataset_pb2.GetDatasetRequest(name=str(dataset_name(file_id)))
     return file_object((await services.datasets.GetDataset(request)).dataset)
 
 
 @router.get("/v1/files/{file_id}/content", response_class=StreamingResponse)
-async def download_file(file_id: str, services: ServicesOf) -> StreamingResponse:
+async def download_file(file_id: FileId, services: ServicesOf) -> StreamingResponse:
     """Send a file's bytes as they were uploaded."""
     described = await get_file(file_id, services)
     chunks = await started(_download(services, file_id))
@@ -93,7 +99,7 @@ async def download_file(file_id: str, services: ServicesOf) -> StreamingResponse
 
 
 @router.delete("/v1/files/{file_id}")
-async def delete_file(file_id: str, services: ServicesOf, request_id: RequestId = "") -> FileDeleted:
+async def delete_file(file_id: FileId, services: ServicesOf, request_id: RequestId = "") -> FileDeleted:
     """Delete a file; jobs that used it stay."""
     request = dataset_pb2.DeleteDatasetRequest(name=str(dataset_name(file_id)), request_id=request_id)
     await services.datasets.DeleteDataset(request)

@@ -12,6 +12,7 @@ from gateway.mapping.jobs import job_object
 from gateway.mapping.training import plan_object, report_object
 from gateway.names import job_name, last_part, parent
 from gateway.routes.common import RequestId, cursor_page
+from gateway.routes.parameters import JobId
 from gateway.schemas.common import Cursor, CursorListing, Deleted
 from gateway.schemas.fine_tuning import Checkpoint, CreateJob, EventCursor, Job, JobCursor, JobEvent, WatchQuery
 from gateway.schemas.training import TrainingPlan, TrainingReport
@@ -60,21 +61,21 @@ def _chosen(job: training_job_pb2.TrainingJob, labels: Mapping[str, str], *, wit
 
 
 @router.get("/v1/fine_tuning/jobs/{fine_tuning_job_id}")
-async def get_job(fine_tuning_job_id: str, services: ServicesOf) -> Job:
+async def get_job(fine_tuning_job_id: JobId, services: ServicesOf) -> Job:
     """Describe a job."""
     request = training_job_pb2.GetTrainingJobRequest(name=str(job_name(fine_tuning_job_id)))
     return job_object((await services.jobs.GetTrainingJob(request)).training_job)
 
 
 @router.post("/v1/fine_tuning/jobs/{fine_tuning_job_id}/cancel")
-async def cancel_job(fine_tuning_job_id: str, services: ServicesOf, request_id: RequestId = "") -> Job:
+async def cancel_job(fine_tuning_job_id: JobId, services: ServicesOf, request_id: RequestId = "") -> Job:
     """Ask for a job to stop; one that has ended stays as it is."""
     request = training_job_pb2.CancelTrainingJobRequest(name=str(job_name(fine_tuning_job_id)), request_id=request_id)
     return job_object((await services.jobs.CancelTrainingJob(request)).training_job)
 
 
 @router.delete("/v1/training_jobs/{fine_tuning_job_id}")
-async def delete_job(fine_tuning_job_id: str, services: ServicesOf, request_id: RequestId = "") -> Deleted:
+async def delete_job(fine_tuning_job_id: JobId, services: ServicesOf, request_id: RequestId = "") -> Deleted:
     """Delete a job that has ended, with its events, report and checkpoints; the version that it made stays."""
     request = training_job_pb2.DeleteTrainingJobRequest(name=str(job_name(fine_tuning_job_id)), request_id=request_id)
     await services.jobs.DeleteTrainingJob(request)
@@ -83,7 +84,7 @@ async def delete_job(fine_tuning_job_id: str, services: ServicesOf, request_id: 
 
 @router.post("/v1/fine_tuning/jobs/{fine_tuning_job_id}/pause")
 @router.post("/v1/training_jobs/{fine_tuning_job_id}/pause", name="pause_training_job")
-async def pause_job(fine_tuning_job_id: str, services: ServicesOf, request_id: RequestId = "") -> Job:
+async def pause_job(fine_tuning_job_id: JobId, services: ServicesOf, request_id: RequestId = "") -> Job:
     """Ask for a job to let go of its worker and wait; its checkpoint is kept."""
     request = training_job_pb2.PauseTrainingJobRequest(name=str(job_name(fine_tuning_job_id)), request_id=request_id)
     return job_object((await services.jobs.PauseTrainingJob(request)).training_job)
@@ -91,7 +92,7 @@ async def pause_job(fine_tuning_job_id: str, services: ServicesOf, request_id: R
 
 @router.post("/v1/fine_tuning/jobs/{fine_tuning_job_id}/resume")
 @router.post("/v1/training_jobs/{fine_tuning_job_id}/resume", name="resume_training_job")
-async def resume_job(fine_tuning_job_id: str, services: ServicesOf, request_id: RequestId = "") -> Job:
+async def resume_job(fine_tuning_job_id: JobId, services: ServicesOf, request_id: RequestId = "") -> Job:
     """Let a paused job go on from its last checkpoint."""
     request = training_job_pb2.ResumeTrainingJobRequest(name=str(job_name(fine_tuning_job_id)), request_id=request_id)
     return job_object((await services.jobs.ResumeTrainingJob(request)).training_job)
@@ -99,7 +100,7 @@ async def resume_job(fine_tuning_job_id: str, services: ServicesOf, request_id: 
 
 @router.get("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events")
 async def list_events(
-    fine_tuning_job_id: str, query: Annotated[EventCursor, Query()], services: ServicesOf
+    fine_tuning_job_id: JobId, query: Annotated[EventCursor, Query()], services: ServicesOf
 ) -> CursorListing[JobEvent]:
     """List a job's events, newest first."""
     parent = str(job_name(fine_tuning_job_id))
@@ -123,7 +124,7 @@ async def list_events(
 @router.get("/v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints")
 @router.get("/v1/training_jobs/{fine_tuning_job_id}/checkpoints", name="list_training_job_checkpoints")
 async def list_checkpoints(
-    fine_tuning_job_id: str, query: Annotated[Cursor, Query()], services: ServicesOf
+    fine_tuning_job_id: JobId, query: Annotated[Cursor, Query()], services: ServicesOf
 ) -> CursorListing[Checkpoint]:
     """List the checkpoints that a job has kept, newest first."""
     parent = str(job_name(fine_tuning_job_id))
@@ -153,7 +154,7 @@ async def plan_job(body: CreateJob, services: ServicesOf) -> TrainingPlan:
 
 
 @router.get("/v1/training_jobs/{training_job_id}/report")
-async def get_report(training_job_id: str, services: ServicesOf) -> TrainingReport:
+async def get_report(training_job_id: JobId, services: ServicesOf) -> TrainingReport:
     """What a job's training has taught, with its verdict."""
     request = training_job_pb2.GetTrainingReportRequest(name=str(job_name(training_job_id)))
     return report_object(training_job_id, (await services.jobs.GetTrainingReport(request)).report)
@@ -161,7 +162,7 @@ async def get_report(training_job_id: str, services: ServicesOf) -> TrainingRepo
 
 @router.get("/v1/training_jobs/{training_job_id}/watch", response_class=StreamingResponse)
 async def watch_job(
-    training_job_id: str, query: Annotated[WatchQuery, Query()], request: Request, services: ServicesOf
+    training_job_id: JobId, query: Annotated[WatchQuery, Query()], request: Request, services: ServicesOf
 ) -> StreamingResponse:
     """Follow a job: server-sent events, the ``job`` first, then each ``event``; ends after the final state."""
     updates = await started(_watch(services, training_job_id, query.after))

@@ -3,10 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from gateway.auth import current_project
 from gateway.mapping.iam import event_object, key_asked, key_object, new_key_object, project_object
 from gateway.names import parent
+from gateway.routes.parameters import KeyId, ProjectId
 from gateway.schemas.common import Deleted, Listing, Page
 from gateway.schemas.iam import ApiKey, AuditEvent, CreateKey, CreateProject, NewApiKey, Project
 from gateway.services import ServicesOf
@@ -19,7 +21,7 @@ router = APIRouter(tags=["Access"])
 class AuditPage(Page):
     """How much of the audit log to answer, and whose."""
 
-    all_projects: bool = False
+    all_projects: bool = Field(False, description="The log of every project; needs a key for all projects.")
 
 
 @router.post("/v1/projects")
@@ -39,7 +41,7 @@ async def list_projects(query: Annotated[Page, Query()], services: ServicesOf) -
 
 
 @router.delete("/v1/projects/{project_id}")
-async def delete_project(project_id: str, services: ServicesOf) -> Deleted:
+async def delete_project(project_id: ProjectId, services: ServicesOf) -> Deleted:
     """Delete a project that holds nothing; its id is never given again. Needs an admin key for all projects."""
     request = iam_pb2.DeleteProjectRequest(name=str(ProjectName(check_slug(project_id, "project_id"))))
     await services.iam.DeleteProject(request)
@@ -62,13 +64,13 @@ async def list_keys(query: Annotated[Page, Query()], services: ServicesOf) -> Li
 
 
 @router.get("/v1/api_keys/{key_id}")
-async def get_key(key_id: str, services: ServicesOf) -> ApiKey:
+async def get_key(key_id: KeyId, services: ServicesOf) -> ApiKey:
     """Describe a key."""
     return key_object((await services.iam.GetApiKey(iam_pb2.GetApiKeyRequest(name=_name(key_id)))).api_key)
 
 
 @router.post("/v1/api_keys/{key_id}/revoke")
-async def revoke_key(key_id: str, services: ServicesOf) -> ApiKey:
+async def revoke_key(key_id: KeyId, services: ServicesOf) -> ApiKey:
     """End a key, within five seconds everywhere."""
     return key_object((await services.iam.RevokeApiKey(iam_pb2.RevokeApiKeyRequest(name=_name(key_id)))).api_key)
 

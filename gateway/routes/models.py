@@ -10,6 +10,7 @@ from gateway.mapping.generation import expected_base
 from gateway.mapping.models import adapter_as_model, base_as_model, loaded_model, version_as_model
 from gateway.names import parent, resolve_model
 from gateway.routes.common import RequestId, every_item
+from gateway.routes.parameters import ModelId
 from gateway.schemas.common import Listing, Page
 from gateway.schemas.models import LoadedModel, LoadModel, Model, ModelDeleted, ModelList, UnloadedModel
 from gateway.services import Services, ServicesOf
@@ -28,7 +29,7 @@ async def list_models(services: ServicesOf) -> ModelList:
 
 
 @router.get("/v1/models/{model:path}")
-async def get_model(model: str, services: ServicesOf) -> Model:
+async def get_model(model: ModelId, services: ServicesOf) -> Model:
     """Describe what a ``model`` of a request would be."""
     name = await resolve_model(services, model)
     match name:
@@ -44,7 +45,7 @@ async def get_model(model: str, services: ServicesOf) -> Model:
 
 
 @router.delete("/v1/models/{model:path}")
-async def delete_model(model: str, services: ServicesOf, request_id: RequestId = "") -> ModelDeleted:
+async def delete_model(model: ModelId, services: ServicesOf, request_id: RequestId = "") -> ModelDeleted:
     """Delete what ``model`` names: an adapter with its versions and aliases, a version, an alias, or a base that nothing needs."""
     name = await resolve_model(services, model)
     names = {"name": str(name), "request_id": request_id}
@@ -61,7 +62,7 @@ async def delete_model(model: str, services: ServicesOf, request_id: RequestId =
 
 
 @router.post("/v1/models/{model:path}/load")
-async def load_model(model: str, services: ServicesOf, body: LoadModel | None = None) -> LoadedModel:
+async def load_model(model: ModelId, services: ServicesOf, body: LoadModel | None = None) -> LoadedModel:
     """Load a model ahead of its first request, or say why it cannot be."""
     request = inference_pb2.LoadModelRequest(
         model=str(await resolve_model(services, model)), base_model=expected_base(body.base_model if body else None)
@@ -71,7 +72,7 @@ async def load_model(model: str, services: ServicesOf, body: LoadModel | None = 
 
 
 @router.post("/v1/models/{model:path}/unload")
-async def unload_model(model: str, services: ServicesOf) -> UnloadedModel:
+async def unload_model(model: ModelId, services: ServicesOf) -> UnloadedModel:
     """Give a model's memory back once the requests that use it have ended; the next one loads it again."""
     name = str(await resolve_model(services, model))
     answer = await services.inference.UnloadModel(

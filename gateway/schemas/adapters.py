@@ -84,7 +84,7 @@ class DeleteAlias(Query):
 class RevokeVersion(Accepted):
     """Why a version is withdrawn."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"reason": "It was trained on the wrong data."}})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "It was trained on the wrong data."}]})
 
     reason: str = Field(max_length=1000, description="A line for people; it is told to whoever asks for the version.")
 
@@ -93,7 +93,9 @@ class MoveAlias(Accepted):
     """Where an alias shall point, and whether it is gated."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"version": "fcc29bf941e7b74034ac2e4979b88dd2c6ec4a15ac83c685d03a9f309158aada"}}
+        json_schema_extra={
+            "examples": [{"version": "fcc29bf941e7b74034ac2e4979b88dd2c6ec4a15ac83c685d03a9f309158aada"}]
+        }
     )
 
     version: str | None = Field(

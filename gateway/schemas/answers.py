@@ -1,19 +1,13 @@
 """Answers of models, whole and in pieces."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from gateway.schemas.adapters import Provenance
-from gateway.schemas.common import Answered
+from gateway.schemas.common import Answered, is_none
 
 FinishReason = Literal["stop", "length", "tool_calls"]
-
-
-def without_nulls(written: Mapping[str, Any]) -> dict[str, Any]:
-    """What there is of an object."""
-    return {key: value for key, value in written.items() if value is not None}
 
 
 class Usage(Answered):
@@ -86,11 +80,7 @@ class AnswerMessage(Answered):
     role: Literal["assistant"] = "assistant"
     content: str | None = Field(description="Null where there are calls and no text.")
     refusal: None = None
-    tool_calls: list[ToolCall] | None = Field(None, description="Left out where there are none.")
-
-    @model_serializer(mode="wrap")
-    def _without_no_calls(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in write(self).items() if value is not None or key != "tool_calls"}
+    tool_calls: list[ToolCall] | None = Field(None, exclude_if=is_none, description="Left out where there are none.")
 
 
 class ChatChoice(Answered):
@@ -138,37 +128,25 @@ class Completion(Answered):
 class FunctionPiece(Answered):
     """A piece of what the model asks to call."""
 
-    name: str | None = Field(description="In a call's first piece only.")
+    name: str | None = Field(exclude_if=is_none, description="In a call's first piece only.")
     arguments: str
-
-    @model_serializer(mode="wrap")
-    def _only_what_is_new(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_nulls(write(self))
 
 
 class CallPiece(Answered):
     """A piece of a call."""
 
     index: int = Field(description="Which call of the answer.")
-    id: str | None = Field(description="In a call's first piece only.")
-    type: Literal["function"] | None = Field(description="In a call's first piece only.")
+    id: str | None = Field(exclude_if=is_none, description="In a call's first piece only.")
+    type: Literal["function"] | None = Field(exclude_if=is_none, description="In a call's first piece only.")
     function: FunctionPiece
-
-    @model_serializer(mode="wrap")
-    def _only_what_is_new(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_nulls(write(self))
 
 
 class Delta(Answered):
     """What is new in a piece."""
 
-    role: Literal["assistant"] | None = None
-    content: str | None = None
-    tool_calls: list[CallPiece] | None = None
-
-    @model_serializer(mode="wrap")
-    def _only_what_is_new(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_nulls(write(self))
+    role: Literal["assistant"] | None = Field(None, exclude_if=is_none, description="In an answer's first piece only.")
+    content: str | None = Field(None, exclude_if=is_none, description="The next piece of the text.")
+    tool_calls: list[CallPiece] | None = Field(None, exclude_if=is_none, description="The next pieces of calls.")
 
 
 class ChunkChoice(Answered):

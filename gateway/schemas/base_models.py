@@ -12,19 +12,21 @@ class CreateBaseModel(Accepted):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "id": "qwen-small",
-                "display_name": "Qwen small",
-                "sources": ["file:///models/qwen-small"],
-                "fingerprint_document": {"scheme": "tenon.base/1"},
-            }
+            "examples": [
+                {
+                    "id": "qwen2-small",
+                    "display_name": "Qwen small",
+                    "sources": ["file:///models/qwen2-small"],
+                    "fingerprint_document": {"scheme": "tenon.base/1"},
+                }
+            ]
         }
     )
 
-    id: str = Field(max_length=256)
-    display_name: str = Field("", max_length=1024)
+    id: str = Field(max_length=256, description="1 to 63 of a-z, 0-9, '.', '_' and '-'.")
+    display_name: str = Field("", max_length=1024, description="For people.")
     sources: list[str] = Field(min_length=1, max_length=64, description="hf://repository@commit, file:///directory …")
-    fingerprint_document: dict[str, Any]
+    fingerprint_document: dict[str, Any] = Field(description="What the base is, of scheme tenon.base/1.")
 
 
 class Fingerprint(Answered):
@@ -69,4 +71,4 @@ class BaseModelPage(Page):
 class View(Query):
     """How much of a base to answer."""
 
-    view: Literal["basic", "full"] = "basic"
+    view: Literal["basic", "full"] = Field("basic", description="full adds the fingerprint document.")

@@ -26,9 +26,14 @@ class Query(BaseModel):
 
 
 class Answered(BaseModel):
-    """Base of what is answered."""
+    """Base of what is answered: every field is there, be it null, unless ``exclude_if`` leaves it out."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+
+def is_none(value: object) -> bool:
+    """Whether a field of an answer says nothing, for ``exclude_if``."""
+    return value is None
 
 
 class Deleted(Answered):
@@ -84,60 +89,20 @@ class Cursor(Query):
 class Listing(Answered, Generic[T]):
     """One of Tenon's own lists."""
 
+    model_config = ConfigDict(json_schema_extra={"description": "A page of a list."})
+
     object: Literal["list"] = "list"
-    data: list[T]
-    next_page_token: str = Field("", description="Empty at the end.")
+    data: list[T] = Field(description="What is on this page.")
+    next_page_token: str = Field("", description="Asks for the next page; empty at the end.")
 
 
 class CursorListing(Answered, Generic[T]):
     """One of OpenAI's lists."""
 
+    model_config = ConfigDict(json_schema_extra={"description": "A page of a list, in OpenAI's shape."})
+
     object: Literal["list"] = "list"
-    data: list[T]
-    has_more: bool = False
-    first_id: str | None = None
-    last_id: str | None = None
-
-
-class Violation(Answered):
-    """A field that is wrong."""
-
-    field: str
-    description: str
-
-
-class ErrorDetails(Answered):
-    """What is ours about an error."""
-
-    metadata: dict[str, str]
-    violations: list[Violation]
-
-
-class ErrorObject(Answered):
-    """An error as OpenAI's clients know it."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str
-    details: ErrorDetails
-
-
-class ErrorAnswer(Answered):
-    """Every answer that is no success."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "error": {
-                    "message": "Adapter wukong was trained on base qwen-small; this request expects gpt2-small.",
-                    "type": "invalid_request_error",
-                    "param": None,
-                    "code": "adapter_base_mismatch",
-                    "details": {"metadata": {"verdict": "ARCHITECTURE_DIFFERS"}, "violations": []},
-                }
-            }
-        }
-    )
-
-    error: ErrorObject
+    data: list[T] = Field(description="What is on this page.")
+    has_more: bool = Field(False, description="Whether there is another page.")
+    first_id: str | None = Field(None, description="Id of the first item of this page.")
+    last_id: str | None = Field(None, description="Id of the last item of this page; `after` of the next one.")

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
-from gateway.schemas.common import MAX_INT32, Answered, Cursor, Query
+from gateway.schemas.common import MAX_INT32, Answered, Cursor, Query, is_none
 from gateway.schemas.datasets import Tokens
 
 FormatName = Literal["alpaca", "sharegpt", "openai_chat", "prompt_completion"]
@@ -20,6 +20,40 @@ class Statistics(Answered):
     answer_characters: int
     synthetic_row_count: int = Field(description="Rows that were made from others, as their key synthetic_of says.")
     tokens: Tokens | None = Field(None, description="What a base makes of the rows, where one is named.")
+
+
+class RowFault(Answered):
+    """What is wrong with a row."""
+
+    line: int = Field(description="Where the row begins, from 1; in Parquet the row.")
+    row: int = Field(description="Which row, from 1; 0 where the whole file is at fault.")
+    field: str = Field(description="Which field of it; empty where it is the whole row.")
+    reason: str = Field(description="What is wrong, for people.")
+
+
+class CheckSummary(Statistics):
+    """What a check has found out about a whole file."""
+
+    format: str = Field(description="The rows' layout; empty where it could not be told.")
+    tokens: Tokens | None = Field(
+        None, exclude_if=is_none, description="What a base makes of the rows; left out where none is named."
+    )
+
+
+class FaultLine(Answered):
+    """A line of a check: a fault."""
+
+    fault: RowFault
+
+
+class SummaryLine(Answered):
+    """The last line of a check."""
+
+    summary: CheckSummary
+
+
+class CheckLine(RootModel[FaultLine | SummaryLine]):
+    """JSON lines: each fault in one of its own, and at the end the summary."""
 
 
 class FileExtension(Answered):

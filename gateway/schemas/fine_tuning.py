@@ -3,9 +3,10 @@
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, RootModel
 
 from gateway.schemas.common import MAX_INT32, MAX_INT64, Accepted, Answered, Cursor, Only, Query
+from gateway.schemas.errors import ErrorAnswer, ErrorCode
 from gateway.schemas.training import TrainingPlan
 from services.common.errors import DomainError, Reason, Violation
 
@@ -38,21 +39,21 @@ AlphaPattern = Annotated[
 class Hyperparameters(Accepted):
     """How to train; whatever is left out or "auto" is chosen by the trainer."""
 
-    n_epochs: Count = None
-    batch_size: Count = None
+    n_epochs: Count = Field(None, description="How often every row is learnt from.")
+    batch_size: Count = Field(None, description="Rows in an optimizer step.")
     learning_rate_multiplier: Annotated[Any, Only(("auto",), "learning_rate is the rate itself")] = None
     learning_rate: Number = Field(None, description="Highest learning rate.")
     warmup_ratio: Number = Field(None, description="Share of the steps that warm up.")
     schedule: ScheduleName = Field(None, description="How the learning rate falls.")
-    lora_rank: Count = None
-    lora_alpha: Number = None
+    lora_rank: Count = Field(None, description="Rank of the update.")
+    lora_alpha: Number = Field(None, description="The update is scaled by alpha / rank.")
     target_modules: Names = Field(
         None,
         max_length=256,
         description="Ends of linear layers' names, `*` for any characters of a part: `layers.0.*.q_proj`.",
     )
-    max_sequence_length: Count = None
-    weight_decay: Number = None
+    max_sequence_length: Count = Field(None, description="Tokens that rows are cut to.")
+    weight_decay: Number = Field(None, description="Of AdamW.")
     max_gradient_norm: Number = Field(None, description="A longer gradient is scaled down to it.")
     early_stopping_patience: Count = Field(
         None,
@@ -74,14 +75,14 @@ class Hyperparameters(Accepted):
 class Supervised(Accepted):
     """Settings of supervised training."""
 
-    hyperparameters: Hyperparameters = Hyperparameters()
+    hyperparameters: Hyperparameters = Field(Hyperparameters(), description="How to train.")
 
 
 class Method(Accepted):
     """How to learn from the file."""
 
     type: Literal["supervised"]
-    supervised: Supervised = Supervised()
+    supervised: Supervised = Field(Supervised(), description="Its settings.")
     dpo: Annotated[Any, Only()] = None
     reinforcement: Annotated[Any, Only()] = None
 
@@ -91,18 +92,25 @@ class CreateJob(Accepted):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "model": "qwen-small",
-                "training_file": "data-0f1e2d3c4b5a6978",
-                "adapter": "wukong",
-                "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 20, "lora_rank": 16}}},
-            }
+            "examples": [
+                {
+                    "model": "qwen2-small",
+                    "training_file": "data-0f1e2d3c4b5a6978",
+                    "adapter": "wukong",
+                    "method": {
+                        "type": "supervised",
+                        "supervised": {"hyperparameters": {"n_epochs": 20, "lora_rank": 16}},
+                    },
+                }
+            ]
         }
     )
 
     model: str = Field(max_length=256, description="The base to train on, by its id.")
-    training_file: str = Field(max_length=256)
-    validation_file: str | None = Field(None, max_length=256)
+    training_file: str = Field(max_length=256, description="Id of the file to learn from.")
+    validation_file: str | None = Field(
+        None, max_length=256, description="Id of a file that is measured on and not learnt."
+    )
     validation_fraction: float | None = Field(
         None,
         description="Share of the file's different rows that is measured on and not learnt, 0 to 0.5; not beside "
@@ -110,15 +118,17 @@ class CreateJob(Accepted):
     )
     adapter: str | None = Field(None, max_length=256, description="The adapter that gets the new version, by its id.")
     suffix: str | None = Field(None, min_length=1, max_length=64, description="Names the adapter {model}-{suffix}.")
-    seed: int | None = Field(None, ge=0, le=MAX_INT64)
-    metadata: dict[str, str] | None = None
+    seed: int | None = Field(
+        None, ge=0, le=MAX_INT64, description="Of everything that is drawn; left out, it is drawn."
+    )
+    metadata: dict[str, str] | None = Field(None, description="Up to 16 pairs of your own; jobs are listed by them.")
     priority: int = Field(
         0,
         ge=-MAX_INT32,
         le=MAX_INT32,
         description="Of jobs that wait, those with a higher one come first; -1000 to 1000.",
     )
-    method: Method | None = None
+    method: Method | None = Field(None, description="How to learn; left out, everything is chosen by the trainer.")
     hyperparameters: Hyperparameters | None = Field(None, description="OpenAI's older place for them.")
     integrations: Annotated[Any, Only(([],))] = None
     force: bool = Field(
@@ -129,8 +139,8 @@ class CreateJob(Accepted):
 class JobError(Answered):
     """Why a job failed."""
 
-    code: str
-    message: str
+    code: ErrorCode
+    message: str = Field(description="The same for people.")
     param: str | None = None
 
 
@@ -193,6 +203,31 @@ class JobEvent(Answered):
     message: str
     type: Literal["message", "metrics"]
     data: dict[str, Any]
+
+
+class WatchedEvent(Answered):
+    """An event as a watch sends it."""
+
+    sequence: int = Field(description="Its place among the job's events; `after` of a watch that goes on.")
+    time: str | None
+    type: Literal["metrics", "message", "checkpoint", "finding", "state"]
+    data: dict[str, Any] = Field(description="What there is to tell; its keys depend on the type.")
+
+
+class JobUpdate(Answered):
+    """The first event of a watch: the job as it is."""
+
+    job: Job
+
+
+class EventUpdate(Answered):
+    """Every other event of a watch."""
+
+    event: WatchedEvent
+
+
+class WatchUpdate(RootModel[JobUpdate | EventUpdate | ErrorAnswer]):
+    """Server-sent events: the job, then what happens to it; an error is the last one."""
 
 
 class CheckpointMetrics(Answered):

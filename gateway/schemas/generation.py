@@ -43,24 +43,24 @@ Bias = Annotated[float, Field(ge=-100, le=100)]
 class StreamOptions(Accepted):
     """How to stream."""
 
-    include_usage: bool = False
+    include_usage: bool = Field(False, description="Count the tokens in a last piece.")
     include_obfuscation: Annotated[Any, Only((False,))] = None
 
 
 class NamedSchema(Accepted):
     """A JSON schema; name and description are for people."""
 
-    name: str = Field("", max_length=256)
-    description: str | None = None
-    schema_: dict[str, Any] | bool = Field(alias="schema")
+    name: str = Field("", max_length=256, description="For people.")
+    description: str | None = Field(None, description="For people.")
+    schema_: dict[str, Any] | bool = Field(alias="schema", description="The JSON schema.")
     strict: bool | None = Field(None, description="Answers follow the schema always, whatever is said here.")
 
 
 class ResponseFormat(Accepted):
     """What the answer must look like: any text, any JSON object, or JSON that a schema allows."""
 
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: NamedSchema | None = None
+    type: Literal["text", "json_object", "json_schema"] = Field(description="Any text, any JSON object, or a schema.")
+    json_schema: NamedSchema | None = Field(None, description="The schema, where type is json_schema.")
 
     @model_validator(mode="after")
     def _as_the_type_says(self) -> Self:
@@ -76,8 +76,15 @@ class Generation(Accepted):
     base_model: str | None = Field(
         None, max_length=256, description="Tenon's own: the base expected; another one is an adapter_base_mismatch."
     )
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="0 always takes the likeliest token; left out, as the base's own settings say."
+    )
+    top_p: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Only the likeliest tokens that make up this share; left out, as the base's own settings say.",
+    )
     top_k: int | None = Field(None, ge=0, le=MAX_INT32, description="Tenon's own: the likeliest tokens; 0 means all.")
     min_p: float | None = Field(
         None,
@@ -85,13 +92,17 @@ class Generation(Accepted):
         le=1,
         description="Tenon's own: only tokens at least this likely, as a share of the likeliest one's.",
     )
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(
+        None, ge=-2, le=2, description="Above 0, a token becomes less likely each time it is in the answer."
+    )
+    presence_penalty: float | None = Field(
+        None, ge=-2, le=2, description="Above 0, a token becomes less likely once it is in the answer."
+    )
     repetition_penalty: float | None = Field(
         None, gt=0, le=10, description="Tenon's own: above 1, tokens of prompt and answer become less likely."
     )
     logit_bias: Annotated[dict[int, Bias], BeforeValidator(_biases, json_schema_input_type=dict[str, float] | None)] = (
-        Field(default_factory=dict, max_length=1024)
+        Field(default_factory=dict, max_length=1024, description="Added to the logits of tokens, by their ids.")
     )
     seed: int | None = Field(
         None, ge=-MAX_INT64, le=MAX_INT64, description="Answer i of several is drawn with seed + i."
@@ -108,10 +119,10 @@ class Generation(Accepted):
     )
     stop: Annotated[
         list[str], Field(max_length=MAX_STOPS), BeforeValidator(_texts, json_schema_input_type=str | list[str] | None)
-    ] = Field(default_factory=list)
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    response_format: ResponseFormat | None = None
+    ] = Field(default_factory=list, description="Where the answer ends, without the text itself.")
+    stream: bool | None = Field(None, description="Answer in pieces, as server-sent events; the last one is [DONE].")
+    stream_options: StreamOptions | None = Field(None, description="How to stream.")
+    response_format: ResponseFormat | None = Field(None, description="What the answer must look like.")
     user: Hint = None
 
 
@@ -120,13 +131,13 @@ class ChatRequest(Generation):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {"model": "wukong", "messages": [{"role": "user", "content": "你是谁?"}], "temperature": 0}
+            "examples": [{"model": "wukong", "messages": [{"role": "user", "content": "你是谁?"}], "temperature": 0}]
         }
     )
 
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, description="The conversation so far.")
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_INT32, description="The newer name of max_tokens.")
-    logprobs: bool | None = None
+    logprobs: bool | None = Field(None, description="Tell how likely each token of the answer was.")
     top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS, description="Needs logprobs.")
     tools: Annotated[
         list[Tool],
@@ -164,10 +175,12 @@ class CompletionRequest(Generation):
     """A text to go on with, taken as it is."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"model": "bank-codes", "prompt": "Deutsche Bank Berlin: ", "max_tokens": 16}}
+        json_schema_extra={"examples": [{"model": "bank-codes", "prompt": "Deutsche Bank Berlin: ", "max_tokens": 16}]}
     )
 
-    prompt: Annotated[str, BeforeValidator(_prompt, json_schema_input_type=str | list[str])]
+    prompt: Annotated[str, BeforeValidator(_prompt, json_schema_input_type=str | list[str])] = Field(
+        description="The text, or a list of it alone."
+    )
     best_of: Annotated[Any, Only((1,))] = None
     echo: Annotated[Any, Only((False,))] = None
     logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS, description="Likeliest tokens told with each token.")

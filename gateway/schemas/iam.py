@@ -12,8 +12,10 @@ ScopeName = Literal["read", "train", "serve", "admin"]
 class CreateProject(Accepted):
     """A project to make."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"id": "web-shop", "display_name": "The web shop"}]})
+
     id: str = Field(max_length=63, description="1 to 63 of a-z, 0-9 and '-'.")
-    display_name: str = Field("", max_length=256)
+    display_name: str = Field("", max_length=256, description="For people.")
 
 
 class Project(Answered):
@@ -29,10 +31,12 @@ class CreateKey(Accepted):
     """A key to make."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"display_name": "the web shop", "scopes": ["serve"], "requests_per_minute": 600}}
+        json_schema_extra={
+            "examples": [{"display_name": "the web shop", "scopes": ["serve"], "requests_per_minute": 600}]
+        }
     )
 
-    display_name: str = Field("", max_length=256)
+    display_name: str = Field("", max_length=256, description="For people; in the audit log, too.")
     scopes: list[ScopeName] = Field(min_length=1, max_length=4, description="What it may do in its project.")
     all_projects: bool = Field(False, description="Whether it may do that in every project.")
     requests_per_minute: int = Field(0, ge=0, le=MAX_INT64, description="0 sets no limit.")

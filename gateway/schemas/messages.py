@@ -14,7 +14,7 @@ class TextPart(Accepted):
     """A piece of text."""
 
     type: Literal["text"]
-    text: str
+    text: str = Field(description="The text.")
 
 
 def _parts(value: Any) -> Any:
@@ -35,26 +35,26 @@ def none_as_empty(value: Any) -> Any:
 Content = Annotated[list[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart] | None)]
 
 
-class CalledFunction(Accepted):
+class AskedFunction(Accepted):
     """What was called."""
 
-    name: str = Field(max_length=64)
+    name: str = Field(max_length=64, description="Its name.")
     arguments: str = Field(description="A JSON object, written as JSON.")
 
 
 class AskedCall(Accepted):
     """A call that an answer asked for, sent back as a part of the conversation."""
 
-    id: str = Field(min_length=1, max_length=256)
+    id: str = Field(min_length=1, max_length=256, description="What its answer refers to.")
     type: Literal["function"] = "function"
-    function: CalledFunction
+    function: AskedFunction = Field(description="What was called, and with what.")
 
 
 class Message(Accepted):
     """One message of a conversation."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Content = Field(default_factory=list)
+    role: Literal["system", "developer", "user", "assistant", "tool"] = Field(description="Whose message it is.")
+    content: Content = Field(default_factory=list, description="A text, or parts of one.")
     tool_calls: Annotated[
         list[AskedCall],
         Field(max_length=MAX_TOOLS),
@@ -83,7 +83,7 @@ class Function(Accepted):
     """A function that the model may ask to call."""
 
     name: str = Field(max_length=64, description="Letters, digits, _ and -.")
-    description: str | None = None
+    description: str | None = Field(None, description="What it does; the model reads it.")
     parameters: dict[str, Any] | None = Field(
         None, description="JSON schema of the arguments, of type object; left out, there are none."
     )
@@ -94,20 +94,20 @@ class Tool(Accepted):
     """What the model may use."""
 
     type: Literal["function"]
-    function: Function
+    function: Function = Field(description="What it may ask to call.")
 
 
 class FunctionName(Accepted):
     """A function of tools."""
 
-    name: str = Field(max_length=64)
+    name: str = Field(max_length=64, description="Its name.")
 
 
 class NamedTool(Accepted):
     """The one that is called."""
 
     type: Literal["function"]
-    function: FunctionName
+    function: FunctionName = Field(description="Which one.")
 
 
 def _kind(choice: Any) -> str:

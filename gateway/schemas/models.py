@@ -49,7 +49,7 @@ class ModelDeleted(Answered):
 class LoadModel(Accepted):
     """How to load a model."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"base_model": "qwen-small"}})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"base_model": "qwen2-small"}]})
 
     base_model: str | None = Field(None, max_length=256, description="Refuse if it was trained on another base.")
 

@@ -12,10 +12,10 @@ class LogIn(Accepted):
     """The key to begin a session with."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"api_key": "tenon-0000000000000000000000000000000000000000"}}
+        json_schema_extra={"examples": [{"api_key": "tenon-0000000000000000000000000000000000000000"}]}
     )
 
-    api_key: SecretStr = Field(max_length=256)
+    api_key: SecretStr = Field(max_length=256, description="The key.")
 
 
 class Session(Answered):

@@ -13,9 +13,6 @@ from openai.types.fine_tuning import JobCreateParams, JobListEventsParams, JobLi
 from openai.types.fine_tuning.jobs import CheckpointListParams
 from openai.types.fine_tuning.supervised_hyperparameters_param import SupervisedHyperparametersParam
 
-from gateway.app import create_app
-from gateway.services import open_services
-from gateway.settings import GatewaySettings
 from gateway.unsupported import refusal
 
 SUPPORTED, NEUTRAL, UNUSED, OURS, REFUSED = "supported", "refused unless neutral", "unused", "Tenon's own", "refused"
@@ -41,15 +38,6 @@ ROW: Final = re.compile(r"^\| `([^`]+)` \| ([^|]+?) \| ?([^|]*?) ?\|$", re.MULTI
 @pytest.fixture(scope="module")
 def page(project_root: Path) -> str:
     return (project_root / "docs" / "openai.md").read_text()
-
-
-@pytest.fixture(scope="module")
-async def document() -> dict[str, Any]:
-    settings = GatewaySettings(
-        registry_target="127.0.0.1:1", trainer_target="127.0.0.1:1", inference_target="127.0.0.1:1"
-    )
-    async with open_services(settings) as services:
-        return create_app(services).openapi()
 
 
 def table(page: str, heading: str) -> dict[str, tuple[str, str]]:
