@@ -10,7 +10,7 @@ from gateway.errors import validation_error
 from gateway.mapping.adapters import alias_object, version_object
 from gateway.names import adapter_name, parent, version_name
 from gateway.routes.common import RequestId
-from gateway.schemas.adapters import Adapter, AdapterVersion, Alias, MoveAlias, RevokeVersion
+from gateway.schemas.adapters import Adapter, AdapterVersion, Alias, AliasDeleted, MoveAlias, RevokeVersion
 from gateway.schemas.common import Listing, Page
 from gateway.services import ServicesOf
 from services.common.resource_names import AliasName, check_slug
@@ -79,3 +79,14 @@ async def move_alias(
         reason=body.reason,
     )
     return alias_object((await services.adapters.UpdateAlias(request)).alias)
+
+
+@router.delete("/v1/adapters/{adapter_id}/aliases/{alias_id}")
+async def delete_alias(
+    adapter_id: str, alias_id: str, services: ServicesOf, request_id: RequestId = ""
+) -> AliasDeleted:
+    """Delete an alias; the version that it points at stays."""
+    adapter = adapter_name(adapter_id, "adapter_id")
+    name = AliasName(adapter.project, adapter.adapter, check_slug(alias_id, "alias_id"))
+    await services.adapters.DeleteAlias(adapter_pb2.DeleteAliasRequest(name=str(name), request_id=request_id))
+    return AliasDeleted(id=alias_id)

@@ -24,6 +24,14 @@ class Alias(Answered):
     reason: str | None = Field(description="Why its version passed the gate all the same; null where none was needed.")
 
 
+class AliasDeleted(Answered):
+    """An alias that is gone."""
+
+    id: str
+    object: Literal["alias"] = "alias"
+    deleted: Literal[True] = True
+
+
 class Adapter(Answered):
     """A named line of versions."""
 

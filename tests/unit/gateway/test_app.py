@@ -56,7 +56,7 @@ async def test_the_description_lists_every_route_with_its_errors(app: FastAPI) -
     assert {
         "POST /v1/files", "GET /v1/files", "GET /v1/files/{file_id}", "GET /v1/files/{file_id}/content",
         "DELETE /v1/files/{file_id}", "POST /v1/datasets/check", "POST /v1/fine_tuning/jobs",
-        "GET /v1/datasets/{file_id}/statistics", "GET /v1/datasets/{file_id}/preview",
+        "DELETE /v1/adapters/{adapter_id}/aliases/{alias_id}", "GET /v1/datasets/{file_id}/statistics", "GET /v1/datasets/{file_id}/preview",
         "GET /v1/fine_tuning/jobs", "GET /v1/fine_tuning/jobs/{fine_tuning_job_id}",
         "POST /v1/fine_tuning/jobs/{fine_tuning_job_id}/cancel", "GET /v1/fine_tuning/jobs/{fine_tuning_job_id}/events",
         "GET /v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints",
