@@ -17,9 +17,6 @@ _MOST: Final = 2000
 class Lists(Protocol):
     """Where names are listed: a suite."""
 
-    def get(self, path: str, **query: str | int) -> dict[str, Any]:
-        """GET a JSON object."""
-
     def listed(self, path: str, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
         """Items of one of Tenon's own lists."""
 
