@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.client import connect
-from cli.names import ADAPTERS, BASES, DATA, JOBS, KEYS, PROJECTS, Kind
+from cli.names import ADAPTERS, BASES, DATA, JOBS, KEYS, Kind
 from services.common.errors import DomainError
 from services.common.resource_names import check_slug
 
@@ -53,7 +53,6 @@ adapter_argument: Callable[[F], F] = _id_argument("name", ADAPTERS)
 job_argument: Callable[[F], F] = _id_argument("job_id", JOBS)
 data_argument: Callable[[F], F] = _id_argument("data_id", DATA)
 key_argument: Callable[[F], F] = _id_argument("key_id", KEYS)
-project_argument: Callable[[F], F] = _id_argument("project_id", PROJECTS)
 model_argument: Callable[[F], F] = click.argument("model", shell_complete=complete_models)
 
 limit_option: Callable[[F], F] = click.option(

@@ -67,11 +67,18 @@ class Suite:
             url: of the gateway.
             key: an API key, or None.
             seconds: that any wait may take; None: as long as an answer takes that has to load a base.
+
+        Raises:
+            DomainError: SETTINGS_INVALID: key or project cannot be sent.
         """
         self.url = url
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         if project := os.environ.get("TENON_PROJECT"):
             headers["Tenon-Project"] = project
+        for value in headers.values():
+            if not (value.isascii() and value.isprintable()):
+                text = "TENON_API_KEY or TENON_PROJECT has a character that none has. Set it to what was printed."
+                raise DomainError(Reason.SETTINGS_INVALID, text)
         self._http = httpx2.Client(
             base_url=url, timeout=_TIMEOUT if seconds is None else seconds, trust_env=False, headers=headers
         )
@@ -185,7 +192,7 @@ class Suite:
 def _reachable(url: str) -> Iterator[None]:
     try:
         yield
-    except httpx2.TransportError as error:
+    except (httpx2.TransportError, httpx2.InvalidURL, UnicodeError) as error:  # the last of a host's name
         raise DomainError(
             Reason.SERVICE_UNAVAILABLE,
             f"No suite answers at {url} ({error}). Start one with `tenon up`, or set TENON_URL to where it is.",

@@ -143,7 +143,7 @@ def test_a_shell_completes_names_and_is_silent_without_a_suite(trained: RunningS
     assert "tiny-gpt" in completed("tenon train --base tiny", **known)
     assert {"parrot", "tiny-gpt"} <= set(completed("tenon chat ", **known))
     assert completed("tenon adapter show par", TENON_URL="http://127.0.0.1:1") == []
-    assert completed(f"tenon --data-dir {trained.data_dir.parent / 'none'} job show f", TENON_URL="http://[") == []
+    assert completed("tenon job show f", TENON_URL="http://[") == []
 
 
 def on_a_terminal(suite: RunningSuite, *arguments: str | Path, **variables: str) -> str:
