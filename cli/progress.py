@@ -93,8 +93,10 @@ def _show(bar: Progress, task: TaskID, update: Json) -> None:
     if event["type"] == "metrics":
         bar.update(task, completed=data["step"], total=data["total_steps"], note=f"loss {data['loss']:.4f}")
     elif event["type"] == "message":
-        bar.console.print(f"{data['level']}: {data['text']}", markup=False)
+        bar.console.print(printable(f"{data['level']}: {data['text']}"), markup=False, highlight=False)
     elif event["type"] == "finding":
-        bar.console.print(printable(f"{data['severity']}: {data['text']} {data['remedy']}".rstrip()), markup=False)
+        bar.console.print(
+            printable(f"{data['severity']}: {data['text']} {data['remedy']}".rstrip()), markup=False, highlight=False
+        )
     elif event["type"] == "state":
         bar.update(task, description=f"{data['state']:<10}")
