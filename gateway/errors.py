@@ -116,9 +116,8 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.__cause__, DomainError):
         # FastAPI wraps what is raised while it reads a body.
         return error_response(error.__cause__)
-    if error.status_code in {404, 405} and (known := unsupported.refusal(request.method, request.url.path)):
-        status, text = known
-        return JSONResponse(_body(text, _kind(status), unsupported.CODE), status)
+    if error.status_code in {404, 405} and (text := unsupported.refusal(request.method, request.url.path)):
+        return JSONResponse(_body(text, _kind(404), unsupported.CODE), 404)
     code, text = {
         404: ("unknown_url", f"There is no {request.url.path} here; /openapi.json lists what there is."),
         405: ("method_not_allowed", f"{request.url.path} does not take {request.method}."),

@@ -12,7 +12,6 @@ _TEXT: Final = "The models here read and write text."
 
 _REFUSALS: Final[tuple[tuple[str, str], ...]] = (
     ("GET /chat/completions|[A-Z]+ /chat/completions/.+", f"Answers are not stored. {_STATE}"),
-    ("DELETE /models/.+", "Adapters cannot be deleted; `tenon adapter revoke` withdraws a version for good."),
     ("[A-Z]+ /embeddings", "There are no embeddings: the models here are generative ones."),
     ("[A-Z]+ /moderations", "There is no moderation model."),
     ("[A-Z]+ /(audio|images|videos|realtime|live)(/.*)?", _TEXT),
@@ -37,16 +36,10 @@ _KNOWN: Final = tuple((re.compile(pattern), sentence) for pattern, sentence in _
 _PREFIX: Final = "/v1"
 
 
-def refusal(method: str, path: str) -> tuple[int, str] | None:
-    """Status and sentence for an endpoint of OpenAI's that is not here; None for any other address.
-
-    The status is 404, but 400 for a resource that is there and cannot be deleted: 404 would say that it is gone.
-    """
+def refusal(method: str, path: str) -> str | None:
+    """The sentence for an endpoint of OpenAI's that is not here; None for any other address."""
     if not path.startswith(f"{_PREFIX}/"):
         return None
     asked = f"{method} {path.removeprefix(_PREFIX)}"
     sentence = next((sentence for pattern, sentence in _KNOWN if pattern.fullmatch(asked)), None)
-    if sentence is None:
-        return None
-    status = 400 if method == "DELETE" and path.startswith(f"{_PREFIX}/models/") else 404
-    return status, f"Tenon has no {method} {path}. {sentence}"
+    return None if sentence is None else f"Tenon has no {method} {path}. {sentence}"

@@ -10,8 +10,16 @@ from gateway.errors import validation_error
 from gateway.mapping.adapters import alias_object, version_object
 from gateway.names import adapter_name, parent, version_name
 from gateway.routes.common import RequestId
-from gateway.schemas.adapters import Adapter, AdapterVersion, Alias, AliasDeleted, MoveAlias, RevokeVersion
-from gateway.schemas.common import Listing, Page
+from gateway.schemas.adapters import (
+    Adapter,
+    AdapterVersion,
+    Alias,
+    DeleteAdapter,
+    DeleteAlias,
+    MoveAlias,
+    RevokeVersion,
+)
+from gateway.schemas.common import Deleted, Listing, Page
 from gateway.services import ServicesOf
 from services.common.resource_names import AliasName, check_slug
 from tenon.registry.v1 import adapter_pb2
@@ -34,6 +42,17 @@ async def get_adapter(adapter_id: str, services: ServicesOf) -> Adapter:
     return await describe(services, (await services.adapters.GetAdapter(request)).adapter)
 
 
+@router.delete("/v1/adapters/{adapter_id}")
+async def delete_adapter(
+    adapter_id: str, query: Annotated[DeleteAdapter, Query()], services: ServicesOf, request_id: RequestId = ""
+) -> Deleted:
+    """Delete an adapter; its versions and aliases only with ``force=true``."""
+    name = str(adapter_name(adapter_id, "adapter_id"))
+    request = adapter_pb2.DeleteAdapterRequest(name=name, etag=query.etag, force=query.force, request_id=request_id)
+    await services.adapters.DeleteAdapter(request)
+    return Deleted(id=adapter_id, object="adapter")
+
+
 @router.get("/v1/adapters/{adapter_id}/versions")
 async def list_versions(
     adapter_id: str, query: Annotated[Page, Query()], services: ServicesOf
@@ -54,6 +73,15 @@ async def revoke_version(
     name = version_name(adapter_name(adapter_id, "adapter_id"), version)
     request = adapter_pb2.RevokeAdapterVersionRequest(name=str(name), reason=body.reason, request_id=request_id)
     return version_object((await services.adapters.RevokeAdapterVersion(request)).adapter_version)
+
+
+@router.delete("/v1/adapters/{adapter_id}/versions/{version}")
+async def delete_version(adapter_id: str, version: str, services: ServicesOf, request_id: RequestId = "") -> Deleted:
+    """Delete a version to which no alias points; that it was revoked is remembered."""
+    name = version_name(adapter_name(adapter_id, "adapter_id"), version)
+    request = adapter_pb2.DeleteAdapterVersionRequest(name=str(name), request_id=request_id)
+    await services.adapters.DeleteAdapterVersion(request)
+    return Deleted(id=version, object="adapter_version")
 
 
 @router.put("/v1/adapters/{adapter_id}/aliases/{alias_id}")
@@ -83,10 +111,15 @@ async def move_alias(
 
 @router.delete("/v1/adapters/{adapter_id}/aliases/{alias_id}")
 async def delete_alias(
-    adapter_id: str, alias_id: str, services: ServicesOf, request_id: RequestId = ""
-) -> AliasDeleted:
-    """Delete an alias; the version that it points at stays."""
+    adapter_id: str,
+    alias_id: str,
+    query: Annotated[DeleteAlias, Query()],
+    services: ServicesOf,
+    request_id: RequestId = "",
+) -> Deleted:
+    """Delete an alias; the version it points at stays."""
     adapter = adapter_name(adapter_id, "adapter_id")
-    name = AliasName(adapter.project, adapter.adapter, check_slug(alias_id, "alias_id"))
-    await services.adapters.DeleteAlias(adapter_pb2.DeleteAliasRequest(name=str(name), request_id=request_id))
-    return AliasDeleted(id=alias_id)
+    name = str(AliasName(adapter.project, adapter.adapter, check_slug(alias_id, "alias_id")))
+    request = adapter_pb2.DeleteAliasRequest(name=name, etag=query.etag, request_id=request_id)
+    await services.adapters.DeleteAlias(request)
+    return Deleted(id=alias_id, object="alias")

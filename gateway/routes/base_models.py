@@ -8,7 +8,7 @@ from gateway.mapping.base_models import base_model_object, create_request
 from gateway.names import base_model_name
 from gateway.routes.common import RequestId
 from gateway.schemas.base_models import BaseModelObject, BaseModelPage, CreateBaseModel, View
-from gateway.schemas.common import Listing
+from gateway.schemas.common import Deleted, Listing
 from gateway.services import ServicesOf
 from tenon.registry.v1 import base_model_pb2
 
@@ -40,3 +40,12 @@ async def get_base_model(base_model_id: str, query: Annotated[View, Query()], se
     name = str(base_model_name(base_model_id, "base_model_id"))
     answer = await services.base_models.GetBaseModel(base_model_pb2.GetBaseModelRequest(name=name, view=view))
     return base_model_object(answer.base_model)
+
+
+@router.delete("/v1/base_models/{base_model_id}")
+async def delete_base_model(base_model_id: str, services: ServicesOf, request_id: RequestId = "") -> Deleted:
+    """Delete a base that no adapter version and no job needs; its files stay where they are."""
+    name = str(base_model_name(base_model_id, "base_model_id"))
+    request = base_model_pb2.DeleteBaseModelRequest(name=name, request_id=request_id)
+    await services.base_models.DeleteBaseModel(request)
+    return Deleted(id=base_model_id, object="base_model")

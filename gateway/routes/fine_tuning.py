@@ -12,7 +12,7 @@ from gateway.mapping.jobs import job_object
 from gateway.mapping.training import plan_object, report_object
 from gateway.names import job_name, last_part, parent
 from gateway.routes.common import RequestId, cursor_page
-from gateway.schemas.common import Cursor, CursorListing
+from gateway.schemas.common import Cursor, CursorListing, Deleted
 from gateway.schemas.fine_tuning import Checkpoint, CreateJob, EventCursor, Job, JobCursor, JobEvent, WatchQuery
 from gateway.schemas.training import TrainingPlan, TrainingReport
 from gateway.services import Services, ServicesOf
@@ -71,6 +71,14 @@ async def cancel_job(fine_tuning_job_id: str, services: ServicesOf, request_id: 
     """Ask for a job to stop; one that has ended stays as it is."""
     request = training_job_pb2.CancelTrainingJobRequest(name=str(job_name(fine_tuning_job_id)), request_id=request_id)
     return job_object((await services.jobs.CancelTrainingJob(request)).training_job)
+
+
+@router.delete("/v1/training_jobs/{fine_tuning_job_id}")
+async def delete_job(fine_tuning_job_id: str, services: ServicesOf, request_id: RequestId = "") -> Deleted:
+    """Delete a job that has ended, with its events, report and checkpoints; the version that it made stays."""
+    request = training_job_pb2.DeleteTrainingJobRequest(name=str(job_name(fine_tuning_job_id)), request_id=request_id)
+    await services.jobs.DeleteTrainingJob(request)
+    return Deleted(id=fine_tuning_job_id, object="training_job")
 
 
 @router.post("/v1/fine_tuning/jobs/{fine_tuning_job_id}/pause")

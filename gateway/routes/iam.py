@@ -7,10 +7,10 @@ from fastapi import APIRouter, Query
 from gateway.auth import current_project
 from gateway.mapping.iam import event_object, key_asked, key_object, new_key_object, project_object
 from gateway.names import parent
-from gateway.schemas.common import Listing, Page
+from gateway.schemas.common import Deleted, Listing, Page
 from gateway.schemas.iam import ApiKey, AuditEvent, CreateKey, CreateProject, NewApiKey, Project
 from gateway.services import ServicesOf
-from services.common.resource_names import ApiKeyName, check_slug
+from services.common.resource_names import ApiKeyName, ProjectName, check_slug
 from tenon.iam.v1 import iam_pb2
 
 router = APIRouter(tags=["Access"])
@@ -36,6 +36,14 @@ async def list_projects(query: Annotated[Page, Query()], services: ServicesOf) -
     request = iam_pb2.ListProjectsRequest(page_size=query.page_size, page_token=query.page_token)
     page = await services.iam.ListProjects(request)
     return Listing(data=list(map(project_object, page.projects)), next_page_token=page.next_page_token)
+
+
+@router.delete("/v1/projects/{project_id}")
+async def delete_project(project_id: str, services: ServicesOf) -> Deleted:
+    """Delete a project that holds nothing; its id is never given again. Needs an admin key for all projects."""
+    request = iam_pb2.DeleteProjectRequest(name=str(ProjectName(check_slug(project_id, "project_id"))))
+    await services.iam.DeleteProject(request)
+    return Deleted(id=project_id, object="project")
 
 
 @router.post("/v1/api_keys")

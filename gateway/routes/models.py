@@ -9,11 +9,11 @@ from gateway.described import describe, describe_all
 from gateway.mapping.generation import expected_base
 from gateway.mapping.models import adapter_as_model, base_as_model, loaded_model, version_as_model
 from gateway.names import parent, resolve_model
-from gateway.routes.common import every_item
+from gateway.routes.common import RequestId, every_item
 from gateway.schemas.common import Listing, Page
-from gateway.schemas.models import LoadedModel, LoadModel, Model, ModelList, UnloadedModel
+from gateway.schemas.models import LoadedModel, LoadModel, Model, ModelDeleted, ModelList, UnloadedModel
 from gateway.services import Services, ServicesOf
-from services.common.resource_names import AdapterName, BaseModelName
+from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
 from tenon.inference.v1 import inference_pb2
 from tenon.registry.v1 import adapter_pb2, base_model_pb2
 
@@ -41,6 +41,23 @@ async def get_model(model: str, services: ServicesOf) -> Model:
         case _:
             resolved = await services.adapters.ResolveAdapter(adapter_pb2.ResolveAdapterRequest(name=str(name)))
             return version_as_model(resolved.adapter_version, model)
+
+
+@router.delete("/v1/models/{model:path}")
+async def delete_model(model: str, services: ServicesOf, request_id: RequestId = "") -> ModelDeleted:
+    """Delete what ``model`` names: an adapter with its versions and aliases, a version, an alias, or a base that nothing needs."""
+    name = await resolve_model(services, model)
+    names = {"name": str(name), "request_id": request_id}
+    match name:
+        case BaseModelName():
+            await services.base_models.DeleteBaseModel(base_model_pb2.DeleteBaseModelRequest(**names))
+        case AdapterName():
+            await services.adapters.DeleteAdapter(adapter_pb2.DeleteAdapterRequest(**names, force=True))
+        case AdapterVersionName():
+            await services.adapters.DeleteAdapterVersion(adapter_pb2.DeleteAdapterVersionRequest(**names))
+        case AliasName():
+            await services.adapters.DeleteAlias(adapter_pb2.DeleteAliasRequest(**names))
+    return ModelDeleted(id=model)
 
 
 @router.post("/v1/models/{model:path}/load")

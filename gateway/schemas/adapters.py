@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from gateway.schemas.common import Accepted, Answered
+from gateway.schemas.common import Accepted, Answered, Query
 
 Provenance = Literal["witnessed", "declared"]
 """Who vouches for an adapter's base: Tenon, which trained it on that base, or somebody who says so and signed for it."""
@@ -22,14 +22,6 @@ class Alias(Answered):
     etag: str
     gated: bool = Field(description="Whether it moves only to versions that have learned, or with a reason.")
     reason: str | None = Field(description="Why its version passed the gate all the same; null where none was needed.")
-
-
-class AliasDeleted(Answered):
-    """An alias that is gone."""
-
-    id: str
-    object: Literal["alias"] = "alias"
-    deleted: Literal[True] = True
 
 
 class Adapter(Answered):
@@ -74,6 +66,19 @@ class AdapterVersion(Answered):
     ready_time: str | None
     revoke_time: str | None
     revoke_reason: str | None
+
+
+class DeleteAdapter(Query):
+    """How to delete an adapter."""
+
+    force: bool = Field(False, description="Delete its versions and aliases as well.")
+    etag: str = Field("", max_length=256, description="Delete it only while it has this etag.")
+
+
+class DeleteAlias(Query):
+    """How to delete an alias."""
+
+    etag: str = Field("", max_length=256, description="Delete it only while it has this etag.")
 
 
 class RevokeVersion(Accepted):

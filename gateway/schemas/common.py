@@ -31,6 +31,14 @@ class Answered(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class Deleted(Answered):
+    """Something that is gone."""
+
+    id: str
+    object: str
+    deleted: Literal[True] = True
+
+
 @dataclass(frozen=True, slots=True)
 class Only:
     """Marks a parameter of OpenAI's that is known and not supported: null and these values change nothing."""

@@ -38,6 +38,14 @@ class ModelList(Answered):
     data: list[Model]
 
 
+class ModelDeleted(Answered):
+    """A model that is gone."""
+
+    id: str
+    object: Literal["model"] = "model"
+    deleted: Literal[True] = True
+
+
 class LoadModel(Accepted):
     """How to load a model."""
 

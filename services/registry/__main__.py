@@ -2,18 +2,25 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
 
 from services.common.artifacts.connect import connect_store
 from services.common.artifacts.store import ArtifactStore
+from services.common.auth.connect import own_credentials
 from services.common.auth.guard import Guard
 from services.common.auth.introspection import RememberedIntrospection
 from services.common.db import migrate_when_reachable, open_database
 from services.common.errors import DomainError
+from services.common.rpc.channel import open_channel
 from services.common.rpc.server import Service, serve
+from services.common.rpc.tls import client_tls
 from services.common.signing import Trust, TrustStore
 from services.common.telemetry import telemetry
 from services.registry.adapter_servicer import AdapterServicer
 from services.registry.base_model_servicer import BaseModelServicer
+from services.registry.dependants import NoTrainer, ProjectContents, RemoteTrainer, TrainerDependants
 from services.registry.iam import postgres as iam_postgres
 from services.registry.iam.iam import Iam
 from services.registry.iam.model import IamStore
@@ -24,14 +31,20 @@ from services.registry.settings import RegistrySettings
 from services.registry.store import RegistryStore
 from tenon.iam.v1 import iam_pb2_grpc
 from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2_grpc
+from tenon.trainer.v1.dataset_pb2_grpc import DatasetServiceStub
+from tenon.trainer.v1.training_job_pb2_grpc import TrainingJobServiceStub
+
+_NO_TRAINER: Final = NoTrainer()
 
 
-def services(store: RegistryStore, artifacts: ArtifactStore, trust: Trust) -> list[Service]:
+def services(
+    store: RegistryStore, artifacts: ArtifactStore, trust: Trust, trainer: TrainerDependants = _NO_TRAINER
+) -> list[Service]:
     """Return what the registry serves."""
     return [
         Service(
             base_model_pb2_grpc.add_BaseModelServiceServicer_to_server,
-            BaseModelServicer(store),
+            BaseModelServicer(store, trainer),
             "tenon.registry.v1.BaseModelService",
         ),
         Service(
@@ -61,6 +74,18 @@ def own_guard(settings: RegistrySettings, store: IamStore) -> Guard | None:
     return Guard(RememberedIntrospection(Iam(store).caller), settings.service_token, OwnAuditLog(store))
 
 
+@asynccontextmanager
+async def known_trainer(settings: RegistrySettings) -> AsyncIterator[TrainerDependants]:
+    """The trainer, which need not be up."""
+    if settings.trainer_target is None:
+        yield NoTrainer()
+        return
+    async with open_channel(
+        settings.trainer_target, credentials=own_credentials(settings, "registry"), tls=client_tls(settings)
+    ) as channel:
+        yield RemoteTrainer(TrainingJobServiceStub(channel), DatasetServiceStub(channel))
+
+
 async def run(settings: RegistrySettings) -> None:
     """Serve until SIGINT or SIGTERM."""
     artifacts = connect_store(settings)
@@ -69,11 +94,15 @@ async def run(settings: RegistrySettings) -> None:
     async def check_artifacts() -> None:
         await asyncio.to_thread(artifacts.check)
 
-    async with open_database(settings, application_name="tenon-registry") as database:
+    async with (
+        open_database(settings, application_name="tenon-registry") as database,
+        known_trainer(settings) as trainer,
+    ):
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
         await migrate_when_reachable(database, iam_postgres.SCHEMA, iam_postgres.MIGRATIONS)
         store, keys = PostgresRegistryStore(database), iam_postgres.PostgresIamStore(database)
-        parts = [*services(store, artifacts, trust), *iam_services(Iam(keys), keys)]
+        iam = Iam(keys, ProjectContents(store, trainer))
+        parts = [*services(store, artifacts, trust, trainer), *iam_services(iam, keys)]
         checks = {"database": database.check, "artifacts": check_artifacts}
         if settings.admin_key_file is not None:
             checks["admin key"] = AdminKey.of_file(keys, settings.admin_key_file).check

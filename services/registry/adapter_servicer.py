@@ -56,6 +56,16 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             page = await adapters.list_page(transaction, parent, convert.page_request(request))
         return pb.ListAdaptersResponse(adapters=map(convert.adapter, page.items), next_page_token=page.next_token)
 
+    async def DeleteAdapter(self, request: pb.DeleteAdapterRequest, _: Context) -> pb.DeleteAdapterResponse:
+        """See adapter.proto."""
+        name = AdapterName.parse(request.name)
+
+        async def delete(transaction: RegistryTransaction) -> pb.DeleteAdapterResponse:
+            await adapters.delete(transaction, name, expected=request.etag, force=request.force)
+            return pb.DeleteAdapterResponse()
+
+        return await mutate(self._store, name.project, request, pb.DeleteAdapterResponse, delete)
+
     async def CreateAdapterVersion(
         self, request: pb.CreateAdapterVersionRequest, _: Context
     ) -> pb.CreateAdapterVersionResponse:
@@ -93,6 +103,18 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             return pb.RevokeAdapterVersionResponse(adapter_version=convert.version(version))
 
         return await mutate(self._store, name.project, request, pb.RevokeAdapterVersionResponse, revoke)
+
+    async def DeleteAdapterVersion(
+        self, request: pb.DeleteAdapterVersionRequest, _: Context
+    ) -> pb.DeleteAdapterVersionResponse:
+        """See adapter.proto."""
+        name = AdapterVersionName.parse(request.name)
+
+        async def delete(transaction: RegistryTransaction) -> pb.DeleteAdapterVersionResponse:
+            await versions.delete(transaction, name)
+            return pb.DeleteAdapterVersionResponse()
+
+        return await mutate(self._store, name.project, request, pb.DeleteAdapterVersionResponse, delete)
 
     async def GetAdapterVersion(self, request: pb.GetAdapterVersionRequest, _: Context) -> pb.GetAdapterVersionResponse:
         """See adapter.proto."""
@@ -156,3 +178,10 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         async with self._store.transaction() as transaction:
             version = await aliases.resolve(transaction, name)
         return pb.ResolveAdapterResponse(adapter_version=convert.version(version))
+
+    async def FindUsedFiles(self, request: pb.FindUsedFilesRequest, _: Context) -> pb.FindUsedFilesResponse:
+        """See adapter.proto."""
+        parent = ProjectName.parse(request.parent, "parent")
+        async with self._store.transaction() as transaction:
+            used = await versions.find_used_files(transaction, parent, request.sha256s)
+        return pb.FindUsedFilesResponse(sha256s=sorted(used))

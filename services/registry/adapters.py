@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from services.common.resource_names import AdapterName, ProjectName
 from services.registry import failures
-from services.registry.model import Adapter
+from services.registry.dependants import NAMED, Dependants, require_none
+from services.registry.model import NEWEST, Adapter, Found, etag
 from services.registry.pages import Page, PageRequest, read_page
 from services.registry.store import RegistryTransaction
 from services.registry.texts import MAX_DESCRIPTION, MAX_DISPLAY_NAME, check_text
@@ -48,6 +49,30 @@ async def lock(transaction: RegistryTransaction, name: AdapterName) -> Adapter:
     if found is None:
         raise failures.adapter_not_found(name)
     return found
+
+
+async def delete(transaction: RegistryTransaction, name: AdapterName, *, expected: str, force: bool) -> None:
+    """Remove an adapter, and with ``force`` its versions and aliases.
+
+    Raises:
+        DomainError: ADAPTER_NOT_FOUND; ETAG_MISMATCH; RESOURCE_IN_USE.
+    """
+    adapter = await lock(transaction, name)
+    failures.check_etag(name, expected, etag(adapter.revision))
+    if not force:
+        remedy = "Delete them first, or all together with `force`."
+        require_none(str(name), await _below(transaction, name), remedy)
+    await transaction.delete_adapter(name)
+
+
+async def _below(transaction: RegistryTransaction, name: AdapterName) -> Sequence[Dependants]:
+    version_count, alias_count = await transaction.count_below(name)
+    versions = await transaction.list_versions(name, before=NEWEST, limit=NAMED)
+    aliases = await transaction.list_aliases(name, after="", limit=NAMED)
+    return (
+        Dependants(("version", "versions"), Found([str(version.name) for version in versions], version_count)),
+        Dependants(("alias", "aliases"), Found([str(alias.name) for alias in aliases], alias_count)),
+    )
 
 
 async def list_page(transaction: RegistryTransaction, parent: ProjectName, page: PageRequest) -> Page[Adapter]:

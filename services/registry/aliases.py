@@ -47,7 +47,7 @@ async def move(
     current = await transaction.find_alias(name)
     if current is None and not create:
         raise failures.alias_not_found(name)
-    _check_etag(name, expected, current)
+    failures.check_etag(name, expected, etag(current.revision) if current else None)
     # A megabyte of JSON may have to be read.
     gated, reason = await asyncio.to_thread(passed, name, current, version, passage)
     if current is not None and (current.version, current.gated, current.reason) == (target, gated, reason):
@@ -81,7 +81,7 @@ async def delete(transaction: RegistryTransaction, name: AliasName, *, expected:
     current = await transaction.find_alias(name)
     if current is None:
         raise failures.alias_not_found(name)
-    _check_etag(name, expected, current)
+    failures.check_etag(name, expected, etag(current.revision))
     await transaction.delete_alias(name)
     await transaction.touch_adapter(adapter)
 
@@ -117,9 +117,3 @@ async def resolve(
     if found is None:
         raise failures.alias_not_found(alias)
     return await versions.get_ready(transaction, found.version)
-
-
-def _check_etag(name: AliasName, expected: str, current: Alias | None) -> None:
-    actual = etag(current.revision) if current else None
-    if expected and expected != actual:
-        raise failures.etag_mismatch(name, expected, actual)

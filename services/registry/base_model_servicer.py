@@ -5,6 +5,7 @@
 from services.common.resource_names import DEFAULT_PROJECT, BaseModelName
 from services.common.rpc.interceptors import Context
 from services.registry import base_models, convert
+from services.registry.dependants import TrainerDependants
 from services.registry.mutation import mutate
 from services.registry.store import RegistryStore, RegistryTransaction
 from tenon.registry.v1 import base_model_pb2 as pb
@@ -14,9 +15,10 @@ from tenon.registry.v1 import base_model_pb2_grpc
 class BaseModelServicer(base_model_pb2_grpc.BaseModelServiceServicer):
     """Registers base models by fingerprint; status codes as in base_model.proto."""
 
-    def __init__(self, store: RegistryStore) -> None:
-        """Keep base models in a store."""
+    def __init__(self, store: RegistryStore, trainer: TrainerDependants) -> None:
+        """Keep base models in a store; the trainer knows of jobs on them."""
         self._store = store
+        self._trainer = trainer
 
     async def CreateBaseModel(self, request: pb.CreateBaseModelRequest, _: Context) -> pb.CreateBaseModelResponse:
         """See base_model.proto."""
@@ -46,3 +48,13 @@ class BaseModelServicer(base_model_pb2_grpc.BaseModelServiceServicer):
         return pb.ListBaseModelsResponse(
             base_models=map(convert.base_model, page.items), next_page_token=page.next_token
         )
+
+    async def DeleteBaseModel(self, request: pb.DeleteBaseModelRequest, _: Context) -> pb.DeleteBaseModelResponse:
+        """See base_model.proto."""
+        name = BaseModelName.parse(request.name)
+
+        async def delete(transaction: RegistryTransaction) -> pb.DeleteBaseModelResponse:
+            await base_models.delete(transaction, name, expected=request.etag, trainer=self._trainer)
+            return pb.DeleteBaseModelResponse()
+
+        return await mutate(self._store, DEFAULT_PROJECT, request, pb.DeleteBaseModelResponse, delete)

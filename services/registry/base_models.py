@@ -8,7 +8,8 @@ from typing import Final
 from services.common.identity import BaseFingerprint, FingerprintSummary
 from services.common.resource_names import BaseModelName, check_slug
 from services.registry import failures
-from services.registry.model import BaseModel, NewBaseModel
+from services.registry.dependants import NAMED, Dependants, TrainerDependants, require_none
+from services.registry.model import BaseModel, Found, NewBaseModel, etag
 from services.registry.pages import Page, PageRequest, read_page
 from services.registry.store import RegistryTransaction
 from services.registry.texts import MAX_DISPLAY_NAME, MAX_SOURCES, check_sources, check_text
@@ -71,6 +72,41 @@ async def get(transaction: RegistryTransaction, name: BaseModelName, *, document
     if found is None:
         raise failures.base_model_not_found(name)
     return found
+
+
+async def keep(transaction: RegistryTransaction, name: BaseModelName) -> BaseModel:
+    """Return a base model and let nobody delete it meanwhile.
+
+    Raises:
+        DomainError: BASE_MODEL_NOT_FOUND.
+    """
+    found = await transaction.keep_base_model(name)
+    if found is None:
+        raise failures.base_model_not_found(name)
+    return found
+
+
+async def delete(
+    transaction: RegistryTransaction, name: BaseModelName, *, expected: str, trainer: TrainerDependants
+) -> None:
+    """Remove a base model that nothing needs: no version that can still answer, and no job.
+
+    A base of another name with the same fingerprint answers for the versions as well, so that they do not need this one.
+
+    Raises:
+        DomainError: BASE_MODEL_NOT_FOUND; ETAG_MISMATCH; RESOURCE_IN_USE; SERVICE_UNAVAILABLE: the trainer does not answer.
+    """
+    fingerprint_id = (await get(transaction, name)).fingerprint.id
+    twins = await transaction.lock_twins(fingerprint_id)
+    # Again: it may have been deleted or changed while the lock was waited for.
+    failures.check_etag(name, expected, etag((await get(transaction, name)).revision))
+    found = list(await trainer.on_base(name))
+    if len(twins) == 1:
+        versions = await transaction.list_versions_on(fingerprint_id, NAMED)
+        names = Found([str(version) for version in versions.some], versions.count)
+        found.append(Dependants(("adapter version", "adapter versions"), names))
+    require_none(str(name), found, "Delete or revoke the versions and cancel the jobs first.")
+    await transaction.delete_base_model(name)
 
 
 async def list_page(transaction: RegistryTransaction, page: PageRequest, fingerprint_id: str) -> Page[BaseModel]:

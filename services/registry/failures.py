@@ -1,12 +1,18 @@
 """The registry's errors, each worded once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
 
 from services.common.errors import DomainError, Reason, Violation
 from services.common.manifest import ManifestFile
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
 from services.registry.model import AdapterVersion
+
+_KINDS: Final[Mapping[type, str]] = MappingProxyType(
+    {AdapterName: "adapter", AliasName: "alias", BaseModelName: "base_model"}
+)
 
 
 def invalid(field: str, text: str) -> DomainError:
@@ -75,11 +81,17 @@ def alias_not_found(name: AliasName) -> DomainError:
     return DomainError(Reason.ALIAS_NOT_FOUND, text, {"alias": str(name)})
 
 
-def etag_mismatch(name: AliasName, sent: str, current: str | None) -> DomainError:
-    """Return the error for an alias that was moved or removed since it was read."""
+def check_etag(name: AdapterName | AliasName | BaseModelName, sent: str, current: str | None) -> None:
+    """Refuse to change what was changed or removed since it was read; an empty etag is any.
+
+    Raises:
+        DomainError: ETAG_MISMATCH.
+    """
+    if not sent or sent == current:
+        return
     happened = "does not exist any more" if current is None else f"has the etag {current} now"
     text = f"{name} {happened}, not {sent[:80]}: it was changed since it was read. Read it again, then decide again."
-    return DomainError(Reason.ETAG_MISMATCH, text, {"alias": str(name)})
+    raise DomainError(Reason.ETAG_MISMATCH, text, {_KINDS[type(name)]: str(name)})
 
 
 def files_missing(name: AdapterVersionName, faults: Sequence[tuple[ManifestFile, str]]) -> DomainError:

@@ -10,9 +10,10 @@ from uuid import UUID
 
 from services.common.idempotency import MemoryRequestLog, RequestLog
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
-from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel, NewBaseModel, NewVersion
+from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel, Found, NewBaseModel, NewVersion
 
 T = TypeVar("T")
+N = TypeVar("N", AdapterVersionName, AliasName)
 
 
 @dataclass
@@ -110,6 +111,33 @@ class MemoryTransaction:
         ]
         return _above(found, after, limit)
 
+    async def keep_base_model(self, name: BaseModelName) -> BaseModel | None:
+        """See `RegistryTransaction.keep_base_model`."""
+        return await self.find_base_model(name)
+
+    async def keep_base_model_of(self, fingerprint_id: str) -> bool:
+        """See `RegistryTransaction.keep_base_model_of`."""
+        return bool(await self.lock_twins(fingerprint_id))
+
+    async def lock_twins(self, fingerprint_id: str) -> Sequence[BaseModelName]:
+        """See `RegistryTransaction.lock_twins`."""
+        twins = [name for name, base in self._tables.base_models.items() if base.fingerprint.id == fingerprint_id]
+        return sorted(twins, key=str)
+
+    async def list_versions_on(self, fingerprint_id: str, limit: int) -> Found[AdapterVersionName]:
+        """See `RegistryTransaction.list_versions_on`."""
+        versions = sorted(self._tables.versions.values(), key=lambda version: version.number)
+        found = [
+            version.name
+            for version in map(self._withdrawn, versions)
+            if version.base_fingerprint_id == fingerprint_id and version.revoke_time is None
+        ]
+        return Found(found[:limit], len(found))
+
+    async def delete_base_model(self, name: BaseModelName) -> None:
+        """See `RegistryTransaction.delete_base_model`."""
+        del self._tables.base_models[name]
+
     async def insert_adapter(self, name: AdapterName, display_name: str, description: str) -> Adapter | None:
         """See `RegistryTransaction.insert_adapter`."""
         if name in self._tables.adapters:
@@ -125,6 +153,18 @@ class MemoryTransaction:
     async def lock_adapter(self, name: AdapterName) -> Adapter | None:
         """See `RegistryTransaction.lock_adapter`."""
         return self._tables.adapters.get(name)
+
+    async def count_below(self, name: AdapterName) -> tuple[int, int]:
+        """See `RegistryTransaction.count_below`."""
+        return len(_below(self._tables.versions, name)), len(_below(self._tables.aliases, name))
+
+    async def delete_adapter(self, name: AdapterName) -> None:
+        """See `RegistryTransaction.delete_adapter`."""
+        for alias in _below(self._tables.aliases, name):
+            del self._tables.aliases[alias]
+        for version in _below(self._tables.versions, name):
+            del self._tables.versions[version]
+        del self._tables.adapters[name]
 
     async def touch_adapter(self, name: AdapterName) -> None:
         """See `RegistryTransaction.touch_adapter`."""
@@ -173,6 +213,15 @@ class MemoryTransaction:
         self._tables.revocations.setdefault((name.project, name.version), (self._now, reason))
         return self._withdrawn(self._tables.versions[name])
 
+    async def delete_version(self, name: AdapterVersionName) -> None:
+        """See `RegistryTransaction.delete_version`."""
+        del self._tables.versions[name]
+
+    async def find_used_files(self, project: str, sha256s: Sequence[str]) -> set[str]:
+        """See `RegistryTransaction.find_used_files`."""
+        versions = [version for name, version in self._tables.versions.items() if name.project == project]
+        return {file.sha256 for version in versions for file in version.files} & set(sha256s)
+
     async def list_versions(self, adapter: AdapterName, *, before: int, limit: int) -> Sequence[AdapterVersion]:
         """See `RegistryTransaction.list_versions`."""
         found = [
@@ -195,6 +244,11 @@ class MemoryTransaction:
         """See `RegistryTransaction.delete_alias`."""
         self._tables.aliases.pop(name, None)
 
+    async def list_aliases_of(self, version: AdapterVersionName) -> Sequence[Alias]:
+        """See `RegistryTransaction.list_aliases_of`."""
+        found = [alias for alias in self._tables.aliases.values() if alias.version == version]
+        return sorted(found, key=lambda alias: alias.name.alias)
+
     async def list_aliases(self, adapter: AdapterName, *, after: str, limit: int) -> Sequence[Alias]:
         """See `RegistryTransaction.list_aliases`."""
         found = [
@@ -216,6 +270,10 @@ class MemoryTransaction:
     def _next(self) -> int:
         self._tables.counter += 1
         return self._tables.counter
+
+
+def _below(names: Iterable[N], adapter: AdapterName) -> list[N]:
+    return [name for name in names if AdapterName(name.project, name.adapter) == adapter]
 
 
 def _above(found: Iterable[tuple[str, T]], after: str, limit: int) -> Sequence[T]:

@@ -1,13 +1,19 @@
 """What the registry keeps, as frozen values."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final, Generic, TypeVar
 
 from services.common.identity import FingerprintSummary
 from services.common.manifest import ManifestFile, Provenance
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
+
+T = TypeVar("T")
+
+NEWEST: Final = 2**63 - 1
+"""Above the number of every version."""
 
 
 class VersionState(enum.Enum):
@@ -16,6 +22,19 @@ class VersionState(enum.Enum):
     PENDING = "PENDING"
     READY = "READY"
     REVOKED = "REVOKED"
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """Some of what was looked for.
+
+    Attributes:
+        some: the first of them.
+        count: how many there are.
+    """
+
+    some: Sequence[T] = ()
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

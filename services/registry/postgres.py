@@ -13,7 +13,7 @@ from services.common.idempotency import PostgresRequestLog, RequestLog
 from services.common.identity import FingerprintSummary
 from services.common.manifest import ManifestFile, Provenance
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
-from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel, NewBaseModel, NewVersion
+from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel, Found, NewBaseModel, NewVersion
 
 SCHEMA = "registry"
 MIGRATIONS = "services.registry.migrations"
@@ -82,6 +82,29 @@ class PostgresTransaction:
         rows = await self._all(query, after=after, limit=limit, fingerprint_id=fingerprint_id)
         return [_base_model(row) for row in rows]
 
+    async def keep_base_model(self, name: BaseModelName) -> BaseModel | None:
+        """See `RegistryTransaction.keep_base_model`."""
+        row = await self._one("keep_base_model", **asdict(name))
+        return _base_model(row) if row else None
+
+    async def keep_base_model_of(self, fingerprint_id: str) -> bool:
+        """See `RegistryTransaction.keep_base_model_of`."""
+        return await self._one("keep_base_model_of_fingerprint", fingerprint_id=fingerprint_id) is not None
+
+    async def lock_twins(self, fingerprint_id: str) -> Sequence[BaseModelName]:
+        """See `RegistryTransaction.lock_twins`."""
+        return [BaseModelName(**row) for row in await self._all("lock_twins", fingerprint_id=fingerprint_id)]
+
+    async def list_versions_on(self, fingerprint_id: str, limit: int) -> Found[AdapterVersionName]:
+        """See `RegistryTransaction.list_versions_on`."""
+        rows = await self._all("list_versions_on", fingerprint_id=fingerprint_id, limit=limit)
+        names = [AdapterVersionName(row["project"], row["adapter"], row["version"]) for row in rows]
+        return Found(names, rows[0]["total"] if rows else 0)
+
+    async def delete_base_model(self, name: BaseModelName) -> None:
+        """See `RegistryTransaction.delete_base_model`."""
+        await self._execute("delete_base_model", **asdict(name))
+
     async def insert_adapter(self, name: AdapterName, display_name: str, description: str) -> Adapter | None:
         """See `RegistryTransaction.insert_adapter`."""
         row = await self._one("insert_adapter", **asdict(name), display_name=display_name, description=description)
@@ -96,6 +119,16 @@ class PostgresTransaction:
         """See `RegistryTransaction.lock_adapter`."""
         row = await self._one("lock_adapter", **asdict(name))
         return _adapter(row) if row else None
+
+    async def count_below(self, name: AdapterName) -> tuple[int, int]:
+        """See `RegistryTransaction.count_below`."""
+        row = await self._same("count_below_adapter", **asdict(name))
+        return row["versions"], row["aliases"]
+
+    async def delete_adapter(self, name: AdapterName) -> None:
+        """See `RegistryTransaction.delete_adapter`."""
+        for query in ("delete_aliases_of_adapter", "delete_versions_of_adapter", "delete_adapter"):
+            await self._execute(query, **asdict(name))
 
     async def touch_adapter(self, name: AdapterName) -> None:
         """See `RegistryTransaction.touch_adapter`."""
@@ -140,6 +173,15 @@ class PostgresTransaction:
         await self._execute("insert_revocation", **asdict(name), reason=reason)
         return _version(await self._same("find_version", **asdict(name)))
 
+    async def delete_version(self, name: AdapterVersionName) -> None:
+        """See `RegistryTransaction.delete_version`."""
+        await self._execute("delete_version", **asdict(name))
+
+    async def find_used_files(self, project: str, sha256s: Sequence[str]) -> set[str]:
+        """See `RegistryTransaction.find_used_files`."""
+        rows = await self._all("find_used_files", project=project, sha256s=list(sha256s))
+        return {row["sha256"] for row in rows}
+
     async def list_versions(self, adapter: AdapterName, *, before: int, limit: int) -> Sequence[AdapterVersion]:
         """See `RegistryTransaction.list_versions`."""
         rows = await self._all("list_versions", **asdict(adapter), before=before, limit=limit)
@@ -159,6 +201,10 @@ class PostgresTransaction:
     async def delete_alias(self, name: AliasName) -> None:
         """See `RegistryTransaction.delete_alias`."""
         await self._execute("delete_alias", **asdict(name))
+
+    async def list_aliases_of(self, version: AdapterVersionName) -> Sequence[Alias]:
+        """See `RegistryTransaction.list_aliases_of`."""
+        return [_alias(row) for row in await self._all("list_aliases_of_version", **asdict(version))]
 
     async def list_aliases(self, adapter: AdapterName, *, after: str, limit: int) -> Sequence[Alias]:
         """See `RegistryTransaction.list_aliases`."""

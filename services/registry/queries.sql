@@ -43,6 +43,32 @@ WHERE fingerprint_id = %(fingerprint_id)s AND base_model > %(after)s
 ORDER BY base_model
 LIMIT %(limit)s
 
+-- name: keep_base_model_of_fingerprint
+-- Until the transaction ends, it is not deleted. One that is being deleted is passed over for another.
+SELECT 1 FROM registry.base_models WHERE fingerprint_id = %(fingerprint_id)s LIMIT 1 FOR KEY SHARE
+
+-- name: keep_base_model
+SELECT base_model, display_name, fingerprint, ''::bytea AS document, sources, revision, create_time, update_time
+FROM registry.base_models
+WHERE base_model = %(base_model)s
+FOR KEY SHARE
+
+-- name: lock_twins
+-- All that have the fingerprint, so that no two of them are deleted at the same time, each because of the other; in one order.
+SELECT base_model FROM registry.base_models WHERE fingerprint_id = %(fingerprint_id)s ORDER BY base_model FOR UPDATE
+
+-- name: list_versions_on
+-- Those that can still answer, of all projects, and how many they are.
+SELECT v.project, v.adapter, v.version, count(*) OVER () AS total
+FROM registry.adapter_versions v
+WHERE v.base_fingerprint_id = %(fingerprint_id)s
+  AND NOT EXISTS (SELECT 1 FROM registry.revocations r WHERE (r.project, r.version) = (v.project, v.version))
+ORDER BY v.number
+LIMIT %(limit)s
+
+-- name: delete_base_model
+DELETE FROM registry.base_models WHERE base_model = %(base_model)s
+
 -- name: insert_adapter
 -- Answers nothing where the id is taken.
 INSERT INTO registry.adapters (project, adapter, display_name, description)
@@ -56,6 +82,19 @@ SELECT * FROM registry.adapters WHERE project = %(project)s AND adapter = %(adap
 -- name: lock_adapter
 -- Every change below an adapter starts here, so that changes of one adapter take turns.
 SELECT * FROM registry.adapters WHERE project = %(project)s AND adapter = %(adapter)s FOR NO KEY UPDATE
+
+-- name: count_below_adapter
+SELECT (SELECT count(*) FROM registry.adapter_versions WHERE project = %(project)s AND adapter = %(adapter)s) AS versions,
+       (SELECT count(*) FROM registry.aliases WHERE project = %(project)s AND adapter = %(adapter)s) AS aliases
+
+-- name: delete_aliases_of_adapter
+DELETE FROM registry.aliases WHERE project = %(project)s AND adapter = %(adapter)s
+
+-- name: delete_versions_of_adapter
+DELETE FROM registry.adapter_versions WHERE project = %(project)s AND adapter = %(adapter)s
+
+-- name: delete_adapter
+DELETE FROM registry.adapters WHERE project = %(project)s AND adapter = %(adapter)s
 
 -- name: touch_adapter
 UPDATE registry.adapters
@@ -97,6 +136,15 @@ UPDATE registry.adapter_versions
 SET ready_time = clock_timestamp()
 WHERE project = %(project)s AND adapter = %(adapter)s AND version = %(version)s AND ready_time IS NULL
 
+-- name: delete_version
+DELETE FROM registry.adapter_versions
+WHERE project = %(project)s AND adapter = %(adapter)s AND version = %(version)s
+
+-- name: find_used_files
+SELECT DISTINCT sha256
+FROM registry.adapter_versions, unnest(registry.digests(files)) AS sha256
+WHERE project = %(project)s AND registry.digests(files) && %(sha256s)s::text[] AND sha256 = ANY (%(sha256s)s::text[])
+
 -- name: list_versions
 -- Newest first, without manifests. The changes of one adapter take turns, so its numbers appear in their order.
 SELECT project, adapter, version, ''::bytea AS manifest, base_model, base_fingerprint_id, training_job, files, number,
@@ -120,6 +168,11 @@ RETURNING *
 -- name: delete_alias
 DELETE FROM registry.aliases
 WHERE project = %(project)s AND adapter = %(adapter)s AND alias = %(alias)s
+
+-- name: list_aliases_of_version
+SELECT * FROM registry.aliases
+WHERE project = %(project)s AND adapter = %(adapter)s AND version = %(version)s
+ORDER BY alias
 
 -- name: list_aliases
 SELECT * FROM registry.aliases

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from services.common.idempotency import RequestLog
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
-from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel, NewBaseModel, NewVersion
+from services.registry.model import Adapter, AdapterVersion, Alias, BaseModel, Found, NewBaseModel, NewVersion
 
 
 class RegistryTransaction(Protocol):
@@ -34,6 +34,21 @@ class RegistryTransaction(Protocol):
     async def list_base_models(self, *, after: str, limit: int, fingerprint_id: str = "") -> Sequence[BaseModel]:
         """Return base models by id, those above `after`; an empty fingerprint id means any."""
 
+    async def keep_base_model(self, name: BaseModelName) -> BaseModel | None:
+        """Return a base model and let nobody delete it until the transaction ends."""
+
+    async def keep_base_model_of(self, fingerprint_id: str) -> bool:
+        """Say whether a base model has the fingerprint, and let nobody delete it until the transaction ends."""
+
+    async def lock_twins(self, fingerprint_id: str) -> Sequence[BaseModelName]:
+        """Name all base models that have the fingerprint; nobody else deletes one, or adds a version on it, meanwhile."""
+
+    async def list_versions_on(self, fingerprint_id: str, limit: int) -> Found[AdapterVersionName]:
+        """Name some of the versions on a base, oldest first, of all projects and not revoked."""
+
+    async def delete_base_model(self, name: BaseModelName) -> None:
+        """Remove a base model."""
+
     async def insert_adapter(self, name: AdapterName, display_name: str, description: str) -> Adapter | None:
         """Add an adapter; None where the id is taken."""
 
@@ -42,6 +57,12 @@ class RegistryTransaction(Protocol):
 
     async def lock_adapter(self, name: AdapterName) -> Adapter | None:
         """Return an adapter and let nobody else change it or what is below it until the transaction ends."""
+
+    async def count_below(self, name: AdapterName) -> tuple[int, int]:
+        """Count an adapter's versions and its aliases."""
+
+    async def delete_adapter(self, name: AdapterName) -> None:
+        """Remove an adapter with its versions and aliases."""
 
     async def touch_adapter(self, name: AdapterName) -> None:
         """Give an adapter a new revision and update_time, because something below it changed."""
@@ -64,6 +85,12 @@ class RegistryTransaction(Protocol):
     async def revoke(self, name: AdapterVersionName, reason: str) -> AdapterVersion:
         """Withdraw a version that is not withdrawn."""
 
+    async def delete_version(self, name: AdapterVersionName) -> None:
+        """Remove a version to which no alias points; that it was revoked is remembered."""
+
+    async def find_used_files(self, project: str, sha256s: Sequence[str]) -> set[str]:
+        """Return those of some digests that a version of the project names."""
+
     async def list_versions(self, adapter: AdapterName, *, before: int, limit: int) -> Sequence[AdapterVersion]:
         """Return an adapter's versions, newest first and without manifests, those with a number below `before`."""
 
@@ -75,6 +102,9 @@ class RegistryTransaction(Protocol):
 
     async def delete_alias(self, name: AliasName) -> None:
         """Remove an alias, if it is there."""
+
+    async def list_aliases_of(self, version: AdapterVersionName) -> Sequence[Alias]:
+        """Return the aliases that point at a version, by id."""
 
     async def list_aliases(self, adapter: AdapterName, *, after: str, limit: int) -> Sequence[Alias]:
         """Return an adapter's aliases by id, those above `after`."""

@@ -8,16 +8,16 @@ from services.common.artifacts.store import ArtifactStore
 from services.common.errors import DomainError, Reason
 from services.common.identity import FingerprintSummary, Verdict, compare, mismatch_error
 from services.common.manifest import AdapterManifest, ManifestFile, manifest_digest
-from services.common.resource_names import AdapterName, AdapterVersionName, BaseModelName, TrainingJobName
+from services.common.resource_names import AdapterName, AdapterVersionName, BaseModelName, ProjectName, TrainingJobName
 from services.common.signing import Trust
 from services.registry import adapters, base_models, failures
-from services.registry.model import AdapterVersion, NewVersion
+from services.registry.dependants import Dependants, require_none
+from services.registry.model import NEWEST, AdapterVersion, Found, NewVersion
 from services.registry.pages import Page, PageRequest, read_page
 from services.registry.store import RegistryStore, RegistryTransaction
 from services.registry.texts import MAX_REVOKE_REASON, check_line
 
-# Above every number that Postgres hands out.
-_NEWEST: Final = 2**63 - 1
+MAX_DIGESTS: Final = 1000
 
 
 async def read_manifest(parent: AdapterName, manifest: bytes, envelope: bytes, trust: Trust) -> NewVersion:
@@ -97,6 +97,33 @@ async def revoke(transaction: RegistryTransaction, name: AdapterVersionName, rea
     return version
 
 
+async def delete(transaction: RegistryTransaction, name: AdapterVersionName) -> None:
+    """Remove a version to which no alias points.
+
+    Raises:
+        DomainError: ADAPTER_NOT_FOUND; ADAPTER_VERSION_NOT_FOUND; RESOURCE_IN_USE.
+    """
+    adapter = AdapterName(name.project, name.adapter)
+    await adapters.lock(transaction, adapter)
+    await _find(transaction, name)
+    pointing = [str(alias.name) for alias in await transaction.list_aliases_of(name)]
+    aliases = Dependants(("alias", "aliases"), Found(pointing, len(pointing)))
+    require_none(str(name), [aliases], "Point them at another version, or delete them.")
+    await transaction.delete_version(name)
+    await transaction.touch_adapter(adapter)
+
+
+async def find_used_files(transaction: RegistryTransaction, parent: ProjectName, sha256s: Sequence[str]) -> set[str]:
+    """Return those of some digests that versions of a project name, in whatever state.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT: too many at once.
+    """
+    if len(sha256s) > MAX_DIGESTS:
+        raise failures.invalid("sha256s", f"{len(sha256s)} digests at once are too many; at most {MAX_DIGESTS}.")
+    return await transaction.find_used_files(parent.project, sha256s)
+
+
 async def get(transaction: RegistryTransaction, name: AdapterVersionName) -> AdapterVersion:
     """Return a version with its manifest.
 
@@ -135,10 +162,10 @@ async def list_page(transaction: RegistryTransaction, parent: AdapterName, page:
 
 def _number(key: str) -> int:
     if not key:
-        return _NEWEST
-    if not key.isdecimal() or len(key) > len(str(_NEWEST)):
+        return NEWEST
+    if not key.isdecimal() or len(key) > len(str(NEWEST)):
         raise failures.invalid("page_token", "page_token is not from this list; start again without it.")
-    return min(int(key), _NEWEST)
+    return min(int(key), NEWEST)
 
 
 async def _find(transaction: RegistryTransaction, name: AdapterVersionName) -> AdapterVersion:
@@ -195,9 +222,9 @@ def _training_job(manifest: AdapterManifest) -> str:
 
 async def _check_base(transaction: RegistryTransaction, new: NewVersion) -> None:
     """The base must be registered; under which name does not matter, because the fingerprint decides."""
-    if await transaction.list_base_models(after="", limit=1, fingerprint_id=new.trained_on.id):
+    if await transaction.keep_base_model_of(new.trained_on.id):
         return
-    registered = await base_models.get(transaction, new.base_model)
+    registered = await base_models.keep(transaction, new.base_model)
     comparison = compare(new.trained_on, registered.fingerprint)
     if comparison.verdict is not Verdict.EXACT:
         name = str(new.base_model)

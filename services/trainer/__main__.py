@@ -88,7 +88,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         store = PostgresStore(database)
         queue = JobQueue(store.jobs, store.datasets, settings.job_lease_seconds, settings.job_max_attempts)
         base_models, adapters = base_model_pb2_grpc.BaseModelServiceStub(registry), AdapterServiceStub(registry)
-        jobs = Jobs(store, base_models)
+        jobs = Jobs(store, artifacts, base_models)
         imports = AdapterImports(
             base_models=base_models,
             publisher=Publisher(artifacts, adapters, persist=at_once),

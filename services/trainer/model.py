@@ -181,6 +181,29 @@ class JobEvent:
         return isinstance(self.body, StateChange) and self.body.state.final
 
 
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs somebody asks for.
+
+    Attributes:
+        project: theirs; None for those of all.
+        base_model: those on it; None for any.
+        states: those in one of them; empty for any. In the order of their names, each once.
+    """
+
+    project: str | None
+    base_model: BaseModelName | None = None
+    states: tuple[JobState, ...] = ()
+
+    def __call__(self, job: "TrainingJob") -> bool:
+        """Whether a job is one of them."""
+        return (
+            self.project in {None, job.name.project}
+            and self.base_model in {None, job.base_model}
+            and (not self.states or job.state in self.states)
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
     """One run of training, with what the queue knows about it.

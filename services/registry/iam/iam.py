@@ -1,7 +1,7 @@
 """The use cases of projects, keys and the audit log."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -12,14 +12,25 @@ from services.common.auth.introspection import caller_of, scope_from_proto
 from services.common.auth.keys import key_digest, key_prefix, new_key
 from services.common.errors import DomainError, Reason, Violation
 from services.common.paging import decode_page_token, encode_page_token, page_limit
-from services.common.resource_names import ApiKeyName, ProjectName
+from services.common.resource_names import DEFAULT_PROJECT, ApiKeyName, ProjectName
+from services.registry.dependants import Dependants, require_none
 from services.registry.iam.convert import key_to_proto
 from services.registry.iam.model import ApiKey, IamStore, NewKey, Project, RecordedEntry
+from services.registry.model import Found
 from tenon.iam.v1 import iam_pb2 as pb
 
 MAX_NAME: Final = 256
 MAX_LIMIT: Final = 2**53
 MAX_RECORDED: Final = 500
+
+
+Contents = Callable[[ProjectName], Awaitable[Sequence[Dependants]]]
+"""Tells what a project holds."""
+
+
+async def nothing(_: ProjectName) -> Sequence[Dependants]:
+    """The ``Contents`` of projects of which only keys are known."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +48,10 @@ class MadeKey:
 class Iam:
     """Projects, keys and the audit log."""
 
-    def __init__(self, store: IamStore) -> None:
-        """Keep everything in a store."""
+    def __init__(self, store: IamStore, contents: Contents = nothing) -> None:
+        """Keep everything in a store; others know what projects hold."""
         self._store = store
+        self._contents = contents
 
     async def create_project(self, project_id: str, display_name: str) -> Project:
         """Make a project.
@@ -51,7 +63,7 @@ class Iam:
         name = ProjectName.parse(f"projects/{project_id}", "project_id")
         made = await self._store.create_project(name.project, display_name)
         if made is None:
-            text = f"There is a project {name.project} already."
+            text = f"There is a project {name.project} already, or was once. Choose another id."
             raise DomainError(Reason.PROJECT_EXISTS, text, {"project": str(name)})
         return made
 
@@ -61,6 +73,24 @@ class Iam:
         found = await self._store.list_projects(after=after, limit=limit + 1, only=current_caller().project)
         more = len(found) > limit
         return found[:limit], encode_page_token(found[limit - 1].project if more else "", "projects")
+
+    async def delete_project(self, name: str) -> None:
+        """Delete a project that holds nothing; its id is never given again.
+
+        Raises:
+            DomainError: PROJECT_NOT_FOUND; RESOURCE_IN_USE; SERVICE_UNAVAILABLE: the trainer does not answer.
+        """
+        project = ProjectName.parse(name)
+        if project.project == DEFAULT_PROJECT:
+            text = f"{name} cannot be deleted: it is where everything goes that names no project."
+            raise DomainError(Reason.RESOURCE_IN_USE, text, {"resource": name})
+
+        async def confirm(keys: Found[str]) -> None:
+            found = [*await self._contents(project), Dependants(("valid key", "valid keys"), keys)]
+            require_none(name, found, "Delete what it holds and revoke its keys first.")
+
+        if not await self._store.delete_project(project.project, confirm):
+            raise _no_project(project)
 
     async def create_key(self, parent: str, asked: pb.ApiKey) -> MadeKey:
         """Make a key that may do no more than its maker's.
@@ -87,8 +117,7 @@ class Iam:
         )
         made = await self._store.create_key(new)
         if made is None:
-            text = f"There is no project {project}."
-            raise DomainError(Reason.PROJECT_NOT_FOUND, text, {"project": parent})
+            raise _no_project(ProjectName(project))
         return MadeKey(made, secret)
 
     async def get_key(self, name: str) -> ApiKey:
@@ -142,6 +171,10 @@ class Iam:
             DomainError: UNAUTHENTICATED.
         """
         return caller_of(key_to_proto(await self.introspect(digest)))
+
+
+def _no_project(name: ProjectName) -> DomainError:
+    return DomainError(Reason.PROJECT_NOT_FOUND, f"There is no project {name.project}.", {"project": str(name)})
 
 
 def _found(key: ApiKey | None, name: str) -> ApiKey:

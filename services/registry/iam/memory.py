@@ -1,14 +1,16 @@
 """Projects, keys and the audit log in the memory of one process, for tests."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 from services.common.auth.caller import Scope
 from services.common.auth.guard import AuditEntry
 from services.common.resource_names import DEFAULT_PROJECT, ApiKeyName
+from services.registry.dependants import NAMED
 from services.registry.iam.model import ApiKey, NewKey, Project, RecordedEntry
 from services.registry.iam.postgres import ADMIN_KEY
+from services.registry.model import Found
 
 
 class MemoryIamStore:
@@ -19,9 +21,19 @@ class MemoryIamStore:
         now = datetime.now(UTC)
         default = Project(project=DEFAULT_PROJECT, display_name="", create_time=now)
         self._projects = {DEFAULT_PROJECT: default}
+        self._deleted: set[str] = set()
         self._keys: dict[ApiKeyName, ApiKey] = {}
         self._digests: dict[str, ApiKeyName] = {}
         self._entries: list[RecordedEntry] = []
+
+    async def delete_project(self, project: str, confirm: Callable[[Found[str]], Awaitable[None]]) -> bool:
+        """See `IamStore.delete_project`."""
+        if project not in self._projects or project in self._deleted:
+            return False
+        keys = [str(name) for name in self._keys if name.project == project and self._is_valid(name)]
+        await confirm(Found(keys[:NAMED], len(keys)))
+        self._deleted.add(project)
+        return True
 
     async def create_project(self, project: str, display_name: str) -> Project | None:
         """See `IamStore.create_project`."""
@@ -33,12 +45,12 @@ class MemoryIamStore:
 
     async def list_projects(self, *, after: str, limit: int, only: str | None) -> Sequence[Project]:
         """See `IamStore.list_projects`."""
-        names = sorted(name for name in self._projects if name > after and only in {None, name})
+        names = sorted(name for name in self._projects.keys() - self._deleted if name > after and only in {None, name})
         return [self._projects[name] for name in names[:limit]]
 
     async def create_key(self, new: NewKey) -> ApiKey | None:
         """See `IamStore.create_key`."""
-        if new.name.project not in self._projects:
+        if new.name.project not in self._projects.keys() - self._deleted:
             return None
         values = {field.name: getattr(new, field.name) for field in fields(new) if field.name != "digest"}
         key = ApiKey(**values, create_time=datetime.now(UTC), revoke_time=None, position=len(self._keys) + 1)
@@ -66,10 +78,11 @@ class MemoryIamStore:
     async def find_valid(self, digest: str) -> ApiKey | None:
         """See `IamStore.find_valid`."""
         name = self._digests.get(digest)
-        key = None if name is None else self._keys[name]
-        if key is None or key.revoke_time is not None:
-            return None
-        return key if key.expire_time is None or key.expire_time > datetime.now(UTC) else None
+        return self._keys[name] if name is not None and self._is_valid(name) else None
+
+    def _is_valid(self, name: ApiKeyName) -> bool:
+        key = self._keys[name]
+        return key.revoke_time is None and (key.expire_time is None or key.expire_time > datetime.now(UTC))
 
     async def put_admin_key(self, prefix: str, digest: str) -> None:
         """See `IamStore.put_admin_key`."""

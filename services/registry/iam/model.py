@@ -1,6 +1,6 @@
 """What is kept of projects, keys and deeds."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -8,6 +8,7 @@ from typing import Protocol
 from services.common.auth.caller import Scope
 from services.common.auth.guard import AuditEntry
 from services.common.resource_names import ApiKeyName
+from services.registry.model import Found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +66,13 @@ class IamStore(Protocol):
     """Where they are kept. Every method is a transaction of its own."""
 
     async def create_project(self, project: str, display_name: str) -> Project | None:
-        """Make a project; None where there is one of that name."""
+        """Make a project; None where there is one of that name, or was."""
 
     async def list_projects(self, *, after: str, limit: int, only: str | None) -> Sequence[Project]:
         """Projects by name, or the one of a name."""
+
+    async def delete_project(self, project: str, confirm: Callable[[Found[str]], Awaitable[None]]) -> bool:
+        """Delete a project if ``confirm``, told of its valid keys, does not raise; no key is made meanwhile. False where there is none."""
 
     async def create_key(self, new: NewKey) -> ApiKey | None:
         """Keep a key; None where its project is not there."""

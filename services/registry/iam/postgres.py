@@ -1,6 +1,6 @@
 """Projects, keys and the audit log in Postgres, schema ``iam``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -8,7 +8,9 @@ from services.common.auth.caller import Scope
 from services.common.auth.guard import AuditEntry
 from services.common.db import Database, load_queries
 from services.common.resource_names import ApiKeyName
+from services.registry.dependants import NAMED
 from services.registry.iam.model import ApiKey, NewKey, Project, RecordedEntry
+from services.registry.model import Found
 
 SCHEMA: Final = "iam"
 MIGRATIONS: Final = "services.registry.iam.migrations"
@@ -33,6 +35,19 @@ class PostgresIamStore:
     async def list_projects(self, *, after: str, limit: int, only: str | None) -> Sequence[Project]:
         """See `IamStore.list_projects`."""
         return [Project(**row) for row in await self._rows("list_projects", after=after, limit=limit, only=only)]
+
+    async def delete_project(self, project: str, confirm: Callable[[Found[str]], Awaitable[None]]) -> bool:
+        """See `IamStore.delete_project`."""
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(self._queries["lock_project"], {"project": project})
+            if await cursor.fetchone() is None:
+                return False
+            cursor = await connection.execute(self._queries["list_valid_keys"], {"project": project, "limit": NAMED})
+            keys = await cursor.fetchall()
+            names = [str(ApiKeyName(project, key["api_key"])) for key in keys]
+            await confirm(Found(names, keys[0]["total"] if keys else 0))
+            await connection.execute(self._queries["delete_project"], {"project": project})
+        return True
 
     async def create_key(self, new: NewKey) -> ApiKey | None:
         """See `IamStore.create_key`."""

@@ -7,16 +7,27 @@ RETURNING project, display_name, create_time
 
 -- name: list_projects
 SELECT project, display_name, create_time FROM iam.projects
-WHERE project > %(after)s AND (%(only)s::text IS NULL OR project = %(only)s)
+WHERE delete_time IS NULL AND project > %(after)s AND (%(only)s::text IS NULL OR project = %(only)s)
 ORDER BY project LIMIT %(limit)s
 
+-- name: lock_project
+SELECT 1 FROM iam.projects WHERE project = %(project)s AND delete_time IS NULL FOR UPDATE
+
+-- name: list_valid_keys
+SELECT api_key, count(*) OVER () AS total FROM iam.api_keys
+WHERE project = %(project)s AND revoke_time IS NULL AND (expire_time IS NULL OR expire_time > now())
+ORDER BY position LIMIT %(limit)s
+
+-- name: delete_project
+UPDATE iam.projects SET delete_time = now() WHERE project = %(project)s
+
 -- name: insert_key
--- Answers nothing where the project is not there.
+-- Answers nothing where the project is not there, and keeps it from being deleted meanwhile.
 INSERT INTO iam.api_keys (project, api_key, display_name, prefix, digest, scopes, all_projects, requests_per_minute,
                           tokens_per_minute, creator, expire_time)
 SELECT project, %(api_key)s, %(display_name)s, %(prefix)s, %(digest)s, %(scopes)s, %(all_projects)s, %(requests_per_minute)s,
        %(tokens_per_minute)s, %(creator)s, %(expire_time)s
-FROM iam.projects WHERE project = %(project)s
+FROM iam.projects WHERE project = %(project)s AND delete_time IS NULL FOR SHARE
 RETURNING *
 
 -- name: find_key

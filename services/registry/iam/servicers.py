@@ -28,6 +28,11 @@ class IamServicer(iam_pb2_grpc.IamServiceServicer):
         found, token = await self._iam.list_projects(request.page_size, request.page_token)
         return pb.ListProjectsResponse(projects=map(project_to_proto, found), next_page_token=token)
 
+    async def DeleteProject(self, request: pb.DeleteProjectRequest, _: Context) -> pb.DeleteProjectResponse:
+        """See iam.proto."""
+        await self._iam.delete_project(request.name)
+        return pb.DeleteProjectResponse()
+
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, _: Context) -> pb.CreateApiKeyResponse:
         """See iam.proto."""
         made = await self._iam.create_key(request.parent, request.api_key)

@@ -3,23 +3,26 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from opentelemetry import propagate
 
+from services.common.artifacts.store import ArtifactStore
 from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest
 from services.common.paging import page_limit
-from services.common.resource_names import ProjectName, TrainingJobName
+from services.common.resource_names import TrainingJobName
 from services.common.training_report import TrainingReport
 from services.trainer.jobs import rules
 from services.trainer.jobs.admission import AdmittedJob, JobDraft, admit, check_sequence_length
-from services.trainer.model import JobCheckpoint, JobEvent, TrainingJob
+from services.trainer.model import JobCheckpoint, JobEvent, JobFilter, TrainingJob
 from services.trainer.recipe.planning.plan import from_counts, refusal
 from services.trainer.recipe.protocol import Severity
 from services.trainer.servicers.once import M, Once
 from services.trainer.storage.store import Store
 from services.trainer.support.pages import next_token, read_position
+from services.trainer.support.threads import in_daemon_thread
 from tenon.registry.v1 import base_model_pb2, base_model_pb2_grpc
 
 MAX_EVENTS: Final = 1000
@@ -31,10 +34,12 @@ class Jobs:
 
     Attributes:
         store: where they are kept.
+        artifacts: where their checkpoints are.
         base_models: the registry.
     """
 
     store: Store
+    artifacts: ArtifactStore
     base_models: "base_model_pb2_grpc.BaseModelServiceAsyncStub"  # the class exists in the stubs alone
 
     async def create(self, draft: JobDraft, once: Once[TrainingJob, M]) -> M:
@@ -106,15 +111,15 @@ class Jobs:
         """
         return await self.store.jobs.get(name)
 
-    async def page(self, parent: ProjectName, page_size: int, page_token: str) -> tuple[Sequence[TrainingJob], str]:
-        """Return some of a project's jobs, newest first, and the token of the next page.
+    async def page(self, chosen: JobFilter, page_size: int, page_token: str) -> tuple[Sequence[TrainingJob], str]:
+        """Return some jobs, newest first, and the token of the next page.
 
         Raises:
             DomainError: INVALID_ARGUMENT.
         """
-        limit, scope = page_limit(page_size), f"trainingJobs of {parent}"
+        limit, scope = page_limit(page_size), f"trainingJobs, {chosen}"
         before = read_position(page_token, scope)
-        found = await self.store.jobs.page(parent.project, before=before, limit=limit + 1)
+        found = await self.store.jobs.page(chosen, before=before, limit=limit + 1)
         return found[:limit], next_token([job.position for job in found], limit, scope)
 
     async def cancel(self, name: TrainingJobName, once: Once[TrainingJob, M]) -> M:
@@ -143,6 +148,19 @@ class Jobs:
         """
         async with self.store.transaction() as transaction:
             return await once.answer(transaction.requests, lambda: transaction.jobs.change(name, rules.resume))
+
+    async def delete(self, name: TrainingJobName, once: Once[None, M]) -> M:
+        """Forget a job that has ended, with its events, report and checkpoints; the version it made stays.
+
+        Raises:
+            DomainError: TRAINING_JOB_NOT_FOUND; TRAINING_JOB_WRONG_STATE; REQUEST_ID_REUSED; ARTIFACT_STORE_UNAVAILABLE.
+        """
+
+        async def discard(sha256: str) -> None:
+            await in_daemon_thread(partial(self.artifacts.delete, name.project, sha256))
+
+        async with self.store.transaction() as transaction:
+            return await once.answer(transaction.requests, lambda: transaction.jobs.remove(name, discard))
 
     async def checkpoints(
         self, name: TrainingJobName, page_size: int, page_token: str

@@ -109,6 +109,17 @@ def resume(job: TrainingJob) -> Change | None:
             raise _wrong_state(job, "resumed")
 
 
+def require_ended(job: TrainingJob) -> None:
+    """Refuse to delete a job that somebody may work on.
+
+    Raises:
+        DomainError: TRAINING_JOB_WRONG_STATE.
+    """
+    if not job.state.final:
+        text = f"{job.name} is {job.state} and cannot be deleted. Cancel it first, or wait for its end."
+        raise DomainError(Reason.TRAINING_JOB_WRONG_STATE, text, _state_of(job))
+
+
 def lose(max_losses: int) -> Rule:
     """The worker was not heard of for the length of its lease."""
 
@@ -253,8 +264,11 @@ def _require_held(job: TrainingJob, lease: Lease) -> None:
 
 def _wrong_state(job: TrainingJob, asked: str) -> DomainError:
     text = f"{job.name} is {job.state} and cannot be {asked}. Only a job that has not ended and is not being cancelled can."
-    metadata = {"training_job": str(job.name), "state": job.state.value}
-    return DomainError(Reason.TRAINING_JOB_WRONG_STATE, text, metadata)
+    return DomainError(Reason.TRAINING_JOB_WRONG_STATE, text, _state_of(job))
+
+
+def _state_of(job: TrainingJob) -> dict[str, str]:
+    return {"training_job": str(job.name), "state": job.state.value}
 
 
 def _enter(job: TrainingJob, state: JobState, event: StateChange | None = None, **fields: Any) -> Change:

@@ -8,8 +8,9 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
+from services.common.auth.guard import EVERY_PROJECT
 from services.common.errors import DomainError, Reason, Violation, to_status
-from services.common.resource_names import ProjectName, TrainingJobName
+from services.common.resource_names import BaseModelName, ProjectName, TrainingJobName
 from services.trainer.catalog.dataset_catalog import UploadSpec
 from services.trainer.datasets import DatasetFormat, Fault, Statistics
 from services.trainer.jobs.admission import JobDraft
@@ -22,6 +23,7 @@ from services.trainer.model import (
     JobCheckpoint,
     JobError,
     JobEvent,
+    JobFilter,
     JobMessage,
     JobState,
     StateChange,
@@ -66,6 +68,8 @@ _LEVELS: Final[Mapping[Level, training_job_pb2.TrainingJobEvent.Message.Level]] 
         Level.ERROR: training_job_pb2.TrainingJobEvent.Message.LEVEL_ERROR,
     }
 )
+
+_STATES_BY_PROTO: Final = MappingProxyType({proto: state for state, proto in _STATES.items()})
 
 _CHOICES: Final = (
     "epochs", "batch_size", "learning_rate", "warmup_ratio", "lora_rank", "lora_alpha", "max_sequence_length", "seed",
@@ -136,6 +140,24 @@ def statistics_to_proto(
 def faults_to_proto(faults: Sequence[Fault]) -> list[dataset_pb2.DatasetFault]:
     """Write faults."""
     return [dataset_pb2.DatasetFault(line=f.line, row=f.row, field=f.field, reason=f.reason) for f in faults]
+
+
+def filter_from_proto(request: training_job_pb2.ListTrainingJobsRequest) -> JobFilter:
+    """Read which jobs are asked for.
+
+    Raises:
+        DomainError: INVALID_ARGUMENT.
+    """
+    everywhere = request.parent == f"projects/{EVERY_PROJECT}"
+    unknown = set(request.states) - _STATES_BY_PROTO.keys()
+    if unknown:
+        text = f"states names {min(unknown)}, which is no state of a job."
+        raise DomainError(Reason.INVALID_ARGUMENT, text, violations=[Violation("states", text)])
+    return JobFilter(
+        project=None if everywhere else ProjectName.parse(request.parent, "parent").project,
+        base_model=BaseModelName.parse(request.base_model, "base_model") if request.base_model else None,
+        states=tuple(sorted({_STATES_BY_PROTO[state] for state in request.states})),
+    )
 
 
 def draft_from_proto(

@@ -18,6 +18,7 @@ from services.trainer.servicers.convert import (
     checkpoint_to_proto,
     draft_from_proto,
     event_to_proto,
+    filter_from_proto,
     job_to_proto,
     reckoned_to_proto,
     update_to_proto,
@@ -72,9 +73,8 @@ class TrainingJobServicer(training_job_pb2_grpc.TrainingJobServiceServicer):
     async def ListTrainingJobs(
         self, request: training_job_pb2.ListTrainingJobsRequest, context: Context
     ) -> training_job_pb2.ListTrainingJobsResponse:
-        """List a project's jobs."""
-        parent = ProjectName.parse(request.parent, "parent")
-        jobs, token = await self._jobs.page(parent, request.page_size, request.page_token)
+        """List jobs."""
+        jobs, token = await self._jobs.page(filter_from_proto(request), request.page_size, request.page_token)
         return training_job_pb2.ListTrainingJobsResponse(training_jobs=map(job_to_proto, jobs), next_page_token=token)
 
     async def CancelTrainingJob(
@@ -100,6 +100,14 @@ class TrainingJobServicer(training_job_pb2_grpc.TrainingJobServiceServicer):
         name = TrainingJobName.parse(request.name)
         key = request_key(name.project, request)
         return await self._jobs.resume(name, Once(key, training_job_pb2.ResumeTrainingJobResponse, _resumed))
+
+    async def DeleteTrainingJob(
+        self, request: training_job_pb2.DeleteTrainingJobRequest, context: Context
+    ) -> training_job_pb2.DeleteTrainingJobResponse:
+        """Forget a job that has ended."""
+        name = TrainingJobName.parse(request.name)
+        key = request_key(name.project, request)
+        return await self._jobs.delete(name, Once(key, training_job_pb2.DeleteTrainingJobResponse, _deleted))
 
     async def ListTrainingJobCheckpoints(
         self, request: training_job_pb2.ListTrainingJobCheckpointsRequest, context: Context
@@ -143,3 +151,7 @@ def _paused(job: TrainingJob) -> training_job_pb2.PauseTrainingJobResponse:
 
 def _resumed(job: TrainingJob) -> training_job_pb2.ResumeTrainingJobResponse:
     return training_job_pb2.ResumeTrainingJobResponse(training_job=job_to_proto(job))
+
+
+def _deleted(_: None) -> training_job_pb2.DeleteTrainingJobResponse:
+    return training_job_pb2.DeleteTrainingJobResponse()

@@ -2,14 +2,14 @@
 
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 from services.common.idempotency import MemoryRequestLog
 from services.common.resource_names import DatasetName, TrainingJobName
-from services.trainer.jobs.rules import Change, Rule
+from services.trainer.jobs.rules import Change, Rule, require_ended
 from services.trainer.jobs.wakeups import Wakeups
 from services.trainer.model import (
     HELD,
@@ -18,6 +18,7 @@ from services.trainer.model import (
     Dataset,
     JobCheckpoint,
     JobEvent,
+    JobFilter,
     JobState,
     StateChange,
     StepMetrics,
@@ -141,10 +142,21 @@ class MemoryJobStore:
             raise job_not_found(name)
         return job
 
-    async def page(self, project: str, *, before: int | None, limit: int) -> Sequence[TrainingJob]:
+    async def remove(self, name: TrainingJobName, discard: Callable[[str], Awaitable[None]]) -> None:
         """See ``JobStore``."""
-        newest = sorted(self._jobs.values(), key=lambda job: -job.position)
-        return [j for j in newest if j.name.project == project and (before is None or j.position < before)][:limit]
+        require_ended(await self.get(name))
+        needed = self._needed_beside(name)
+        for _, checkpoint in self._checkpoints.get(name, []):
+            if checkpoint.stored and checkpoint.sha256 not in needed:
+                await discard(checkpoint.sha256)
+        del self._jobs[name]
+        for kept in (self._events, self._manifests, self._checkpoints):
+            kept.pop(name, None)
+
+    async def page(self, chosen: JobFilter, *, before: int | None, limit: int) -> Sequence[TrainingJob]:
+        """See ``JobStore``."""
+        newest = sorted(filter(chosen, self._jobs.values()), key=lambda job: -job.position)
+        return [job for job in newest if before is None or job.position < before][:limit]
 
     async def change(self, name: TrainingJobName, rule: Rule) -> TrainingJob:
         """See ``JobStore``."""
@@ -189,13 +201,24 @@ class MemoryJobStore:
         """See ``JobStore``."""
         found = []
         for name, written in self._checkpoints.items():
-            job, newer = self._jobs[name], 0
+            job, newer, needed = self._jobs[name], 0, self._needed_beside(name)
             for epoch, checkpoint in reversed(written):
                 unfinished = checkpoint.keep_time is None and epoch < job.epoch
-                if checkpoint.stored and (job.state.final or unfinished or newer >= KEPT_CHECKPOINTS):
+                unneeded = job.state.final or unfinished or newer >= KEPT_CHECKPOINTS
+                if checkpoint.stored and unneeded and checkpoint.sha256 not in needed:
                     found.append((name.project, checkpoint))
                 newer += bool(checkpoint.stored and checkpoint.keep_time)
         return sorted(found, key=lambda pair: pair[1].number)[:limit]
+
+    def _needed_beside(self, name: TrainingJobName) -> set[str]:
+        """Digests of checkpoints that other jobs of the project, which go on, have as well."""
+        return {
+            checkpoint.sha256
+            for other, written in self._checkpoints.items()
+            if other != name and other.project == name.project and not self._jobs[other].state.final
+            for _, checkpoint in written
+            if checkpoint.stored
+        }
 
     async def discarded(self, number: int) -> None:
         """See ``JobStore``."""

@@ -1,6 +1,6 @@
 """Data sets and jobs in Postgres, schema ``trainer``."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from psycopg.sql import SQL
 from services.common.db import Connection, Database, load_queries
 from services.common.idempotency import PostgresRequestLog
 from services.common.resource_names import DatasetName, TrainingJobName
-from services.trainer.jobs.rules import Change, Rule
+from services.trainer.jobs.rules import Change, Rule, require_ended
 from services.trainer.model import (
     KEPT_CHECKPOINTS,
     CheckpointKept,
@@ -17,6 +17,7 @@ from services.trainer.model import (
     EventBody,
     JobCheckpoint,
     JobEvent,
+    JobFilter,
     JobState,
     StateChange,
     Told,
@@ -160,10 +161,27 @@ class PostgresJobStore:
         async with self._begin() as connection:
             return job_from_row(await self._one(connection, "get_job", name))
 
-    async def page(self, project: str, *, before: int | None, limit: int) -> Sequence[TrainingJob]:
+    async def remove(self, name: TrainingJobName, discard: Callable[[str], Awaitable[None]]) -> None:
         """See ``JobStore``."""
         async with self._begin() as connection:
-            query = {"project": project, "before": before, "limit": limit}
+            job = job_from_row(await self._one(connection, "lock_job", name))
+            require_ended(job)
+            key = {"project": name.project, "position": job.position}
+            cursor = await connection.execute(self._sql["list_own_checkpoints"], key)
+            for row in await cursor.fetchall():
+                await discard(row["sha256"])
+            await connection.execute(self._sql["delete_job"], key)
+
+    async def page(self, chosen: JobFilter, *, before: int | None, limit: int) -> Sequence[TrainingJob]:
+        """See ``JobStore``."""
+        async with self._begin() as connection:
+            query = {
+                "project": chosen.project,
+                "base_model": chosen.base_model and chosen.base_model.base_model,
+                "states": [state.value for state in chosen.states] or None,
+                "before": before,
+                "limit": limit,
+            }
             cursor = await connection.execute(self._sql["list_jobs"], query)
             return [job_from_row(row) for row in await cursor.fetchall()]
 

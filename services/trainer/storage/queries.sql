@@ -53,9 +53,28 @@ SELECT * FROM trainer.jobs WHERE project = %(project)s AND job = %(job)s
 
 -- name: list_jobs
 SELECT * FROM trainer.jobs
-WHERE project = %(project)s AND (%(before)s::bigint IS NULL OR position < %(before)s)
+WHERE (%(project)s::text IS NULL OR project = %(project)s)
+  AND (%(base_model)s::text IS NULL OR base_model = %(base_model)s)
+  AND (%(states)s::text[] IS NULL OR state = ANY (%(states)s::text[]))
+  AND (%(before)s::bigint IS NULL OR position < %(before)s)
 ORDER BY position DESC
 LIMIT %(limit)s
+
+-- name: list_own_checkpoints
+-- Those whose bytes are in the artifact store, or may be, and that no job which goes on has as well.
+SELECT sha256 FROM trainer.job_checkpoints AS checkpoint
+WHERE job_position = %(position)s
+  AND discard_time IS NULL
+  AND NOT EXISTS (
+    SELECT 1 FROM trainer.job_checkpoints AS other JOIN trainer.jobs AS job ON job.position = other.job_position
+    WHERE other.sha256 = checkpoint.sha256
+      AND other.discard_time IS NULL
+      AND job.position <> %(position)s
+      AND job.project = %(project)s
+      AND job.state NOT IN ('succeeded', 'failed', 'cancelled'))
+
+-- name: delete_job
+DELETE FROM trainer.jobs WHERE position = %(position)s
 
 -- name: lock_job
 SELECT * FROM trainer.jobs WHERE project = %(project)s AND job = %(job)s FOR UPDATE
@@ -157,6 +176,14 @@ WHERE discard_time IS NULL
         AND newer.number > checkpoint.number
         AND newer.keep_time IS NOT NULL
         AND newer.discard_time IS NULL))
+  -- The same training twice makes the same bytes twice: what another job may still need stays.
+  AND NOT EXISTS (
+    SELECT 1 FROM trainer.job_checkpoints AS same JOIN trainer.jobs AS user_of_it ON user_of_it.position = same.job_position
+    WHERE same.sha256 = checkpoint.sha256
+      AND same.discard_time IS NULL
+      AND same.job_position <> checkpoint.job_position
+      AND user_of_it.project = job.project
+      AND user_of_it.state NOT IN ('succeeded', 'failed', 'cancelled'))
 ORDER BY number
 LIMIT %(limit)s
 

@@ -12,7 +12,7 @@ from services.common.errors import DomainError, Reason
 from services.common.idempotency import RequestLog
 from services.common.resource_names import DatasetName, TrainingJobName
 from services.trainer.jobs.rules import Rule
-from services.trainer.model import Dataset, JobCheckpoint, JobEvent, Told, TrainingJob
+from services.trainer.model import Dataset, JobCheckpoint, JobEvent, JobFilter, Told, TrainingJob
 
 EVENTS_CHANNEL: Final = "trainer_events"
 """Notified with a job's name whenever it got events."""
@@ -71,8 +71,15 @@ class JobStore(Protocol):
             DomainError: TRAINING_JOB_NOT_FOUND.
         """
 
-    async def page(self, project: str, *, before: int | None, limit: int) -> Sequence[TrainingJob]:
-        """Return a project's jobs whose position is below ``before``, newest first."""
+    async def page(self, chosen: JobFilter, *, before: int | None, limit: int) -> Sequence[TrainingJob]:
+        """Return jobs whose position is below ``before``, newest first."""
+
+    async def remove(self, name: TrainingJobName, discard: Callable[[str], Awaitable[None]]) -> None:
+        """Forget a job that has ended, and all of it, after the bytes of its checkpoints were discarded by their digests.
+
+        Raises:
+            DomainError: TRAINING_JOB_NOT_FOUND; TRAINING_JOB_WRONG_STATE; whatever ``discard`` raises.
+        """
 
     async def change(self, name: TrainingJobName, rule: Rule) -> TrainingJob:
         """Apply a rule to the job, alone on it, and return the job as it is then.

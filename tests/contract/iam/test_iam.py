@@ -12,9 +12,12 @@ from services.common.auth.guard import AuditEntry
 from services.common.auth.keys import key_digest, key_prefix, new_key
 from services.common.db import Database
 from services.common.errors import DomainError, Reason
+from services.common.resource_names import ProjectName
+from services.registry.dependants import Dependants
 from services.registry.iam.iam import Iam
 from services.registry.iam.model import IamStore
 from services.registry.iam.own import AdminKey
+from services.registry.model import Found
 from tenon.iam.v1 import iam_pb2 as pb
 
 DEFAULT = "projects/default"
@@ -154,3 +157,41 @@ async def test_the_log_only_grows(database: Database, statement: str) -> None:
     with pytest.raises((psycopg.Error, DomainError)):
         async with database.transaction() as connection:
             await connection.execute(statement)
+
+
+async def test_an_empty_project_is_deleted_and_its_id_is_never_given_again(iam: Iam) -> None:
+    await iam.create_project("apes", "Apes")
+    made = await iam.create_key("projects/apes", asked())
+    await iam.revoke_key(str(made.key.name))
+    await iam.delete_project("projects/apes")
+    projects, _ = await iam.list_projects(0, "")
+    assert [project.project for project in projects] == ["default"]
+    for again in (iam.create_project("apes", ""), iam.create_key("projects/apes", asked())):
+        with pytest.raises(DomainError) as caught:
+            await again
+        assert caught.value.reason in {Reason.PROJECT_EXISTS, Reason.PROJECT_NOT_FOUND}
+    with pytest.raises(DomainError) as caught:
+        await iam.delete_project("projects/apes")
+    assert caught.value.reason is Reason.PROJECT_NOT_FOUND
+
+
+async def test_a_project_that_holds_something_is_not_deleted(store: IamStore) -> None:
+    async def contents(project: ProjectName) -> list[Dependants]:
+        return [Dependants(("adapter", "adapters"), Found([f"{project}/adapters/wukong"], 1))]
+
+    empty, full = Iam(store), Iam(store, contents)
+    await empty.create_project("apes", "")
+    valid = await empty.create_key("projects/apes", asked())
+    for iam, told in ((empty, ["1 valid key"]), (full, ["1 adapter", "adapters/wukong", "1 valid key"])):
+        with pytest.raises(DomainError) as caught:
+            await iam.delete_project("projects/apes")
+        assert caught.value.reason is Reason.RESOURCE_IN_USE
+        assert str(valid.key.name) in caught.value.metadata["dependants"].split(",")
+        assert all(part in caught.value.message for part in told)
+    assert (await empty.caller(key_digest(valid.secret))).principal == str(valid.key.name)
+
+
+async def test_the_default_project_stays(iam: Iam) -> None:
+    with pytest.raises(DomainError) as caught:
+        await iam.delete_project(DEFAULT)
+    assert caught.value.reason is Reason.RESOURCE_IN_USE

@@ -16,6 +16,7 @@ from services.trainer.model import (
     Batch,
     CheckpointDraft,
     CheckpointKept,
+    JobFilter,
     JobMessage,
     JobState,
     Lease,
@@ -40,7 +41,7 @@ def draft(step: int, writer: int = 0) -> CheckpointDraft:
 
 
 async def held(store: Store, jobs: JobQueue | None = None) -> Lease:
-    if not await store.jobs.page(PROJECT, before=None, limit=1):
+    if not await store.jobs.page(JobFilter(PROJECT), before=None, limit=1):
         await queued(store)
     claim = await (jobs or queue(store)).claim("worker")
     assert claim is not None

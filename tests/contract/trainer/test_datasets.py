@@ -6,6 +6,7 @@ import pytest
 from services.common.errors import DomainError, Reason
 from services.common.resource_names import DatasetName
 from services.trainer.jobs import rules
+from services.trainer.model import JobFilter
 from services.trainer.storage.store import Store
 from tests.contract.trainer.samples import PROJECT, SHA256, dataset, job, nothing, queued
 
@@ -77,7 +78,7 @@ async def test_content_is_discarded_with_its_last_data_set(store: Store) -> None
 
 async def test_a_deletion_and_a_job_that_meet_leave_no_job_without_its_data(store: Store) -> None:
     for _ in range(10):
-        await queued(store, "warm-up") if not await store.jobs.page(PROJECT, before=None, limit=1) else None
+        await queued(store, "warm-up") if not await store.jobs.page(JobFilter(PROJECT), before=None, limit=1) else None
         raced = await store.datasets.add(dataset("raced"), nothing)
         results = await asyncio.gather(
             store.datasets.remove(raced.name), store.jobs.create(job(dataset_id="raced")), return_exceptions=True
@@ -86,6 +87,6 @@ async def test_a_deletion_and_a_job_that_meet_leave_no_job_without_its_data(stor
         assert len(reasons) == 1
         assert reasons[0] in {Reason.DATASET_IN_USE, Reason.DATASET_NOT_FOUND}
         if reasons == [Reason.DATASET_IN_USE]:
-            for unfinished in await store.jobs.page(PROJECT, before=None, limit=99):
+            for unfinished in await store.jobs.page(JobFilter(PROJECT), before=None, limit=99):
                 await store.jobs.change(unfinished.name, rules.cancel)
             await store.datasets.remove(raced.name)

@@ -12,6 +12,7 @@ from services.trainer.model import (
     CheckpointKept,
     Hyperparameters,
     JobError,
+    JobFilter,
     JobMessage,
     JobState,
     Progress,
@@ -70,10 +71,10 @@ async def test_an_unknown_job_is_not_found_and_has_no_events(store: Store) -> No
 async def test_pages_newest_first_within_a_project(store: Store) -> None:
     for number in range(5):
         await queued(store, f"j{number}")
-    first = await store.jobs.page(PROJECT, before=None, limit=3)
-    rest = await store.jobs.page(PROJECT, before=first[-1].position, limit=3)
+    first = await store.jobs.page(JobFilter(PROJECT), before=None, limit=3)
+    rest = await store.jobs.page(JobFilter(PROJECT), before=first[-1].position, limit=3)
     assert [j.name.training_job for j in (*first, *rest)] == ["j4", "j3", "j2", "j1", "j0"]
-    assert await store.jobs.page("other", before=None, limit=3) == []
+    assert await store.jobs.page(JobFilter("other"), before=None, limit=3) == []
 
 
 async def test_every_field_a_rule_changes_is_kept(store: Store) -> None:
@@ -169,7 +170,7 @@ async def test_a_repeated_call_gets_the_first_answer(store: Store) -> None:
         return answer.training_job.name
 
     assert await create("one") == await create("two") == str(TrainingJobName(PROJECT, "one"))
-    assert len(await store.jobs.page(PROJECT, before=None, limit=9)) == 1
+    assert len(await store.jobs.page(JobFilter(PROJECT), before=None, limit=9)) == 1
     request.training_job_id = "another"
     with pytest.raises(DomainError) as raised:
         await create("three")

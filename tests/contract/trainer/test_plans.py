@@ -22,8 +22,9 @@ FINDING = Finding(severity=Severity.WARNING, code="FEW_ROWS", text="There are on
 
 
 def jobs_of(store: Store) -> Jobs:
+    artifacts: Any = None
     registry: Any = None
-    return Jobs(store, registry)
+    return Jobs(store, artifacts, registry)
 
 
 async def claimed(store: Store) -> Lease:

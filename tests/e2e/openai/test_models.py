@@ -28,11 +28,3 @@ def test_a_version_is_a_model_too(client: openai.OpenAI, http: httpx2.Client) ->
         model=f"parrot@{version}", messages=[{"role": "user", "content": "hi"}], max_tokens=2
     )
     assert answer.model == f"parrot@{version}"
-
-
-def test_a_model_is_not_deleted_and_the_client_is_told_so(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError) as caught:
-        client.models.delete("parrot")
-    assert caught.value.code == "unsupported_endpoint"
-    assert "tenon adapter revoke" in caught.value.message
-    assert client.models.retrieve("parrot").id == "parrot"

@@ -56,7 +56,7 @@ async def test_the_description_lists_every_route_with_its_errors(app: FastAPI) -
     assert {
         "POST /v1/files", "GET /v1/files", "GET /v1/files/{file_id}", "GET /v1/files/{file_id}/content",
         "DELETE /v1/files/{file_id}", "POST /v1/datasets/check", "POST /v1/fine_tuning/jobs",
-        "DELETE /v1/adapters/{adapter_id}/aliases/{alias_id}", "GET /v1/datasets/{file_id}/statistics", "GET /v1/datasets/{file_id}/preview",
+        "GET /v1/datasets/{file_id}/statistics", "GET /v1/datasets/{file_id}/preview",
         "GET /v1/fine_tuning/jobs", "GET /v1/fine_tuning/jobs/{fine_tuning_job_id}",
         "POST /v1/fine_tuning/jobs/{fine_tuning_job_id}/cancel", "GET /v1/fine_tuning/jobs/{fine_tuning_job_id}/events",
         "GET /v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints",
@@ -71,6 +71,9 @@ async def test_the_description_lists_every_route_with_its_errors(app: FastAPI) -
         "POST /v1/adapters/{adapter_id}/versions/{version}/revoke",
         "PUT /v1/adapters/{adapter_id}/aliases/{alias_id}", "POST /v1/projects", "GET /v1/projects", "POST /v1/api_keys",
         "GET /v1/api_keys", "GET /v1/api_keys/{key_id}", "POST /v1/api_keys/{key_id}/revoke", "GET /v1/audit_events", "GET /v1/loaded_models",
+        "DELETE /v1/base_models/{base_model_id}", "DELETE /v1/adapters/{adapter_id}", "DELETE /v1/adapters/{adapter_id}/versions/{version}",
+        "DELETE /v1/adapters/{adapter_id}/aliases/{alias_id}", "DELETE /v1/projects/{project_id}",
+        "DELETE /v1/training_jobs/{fine_tuning_job_id}", "DELETE /v1/models/{model}",
         "POST /v1/session", "GET /v1/session", "DELETE /v1/session", "GET /healthz", "GET /readyz",
     } == set(described)  # fmt: skip
     for name, operation in described.items():

@@ -124,7 +124,6 @@ def test_what_is_refused_has_a_sentence_and_what_is_there_has_none(document: dic
     assert refusal("POST", "/v1/embeddings") is not None
     assert refusal("POST", "/v1/embeddingsx") is None
     assert refusal("POST", "/embeddings") is None
-    assert (refusal("DELETE", "/v1/models/a:b") or (0,))[0] == 400
     for path, item in document["paths"].items():
         for method in item:
             assert refusal(method.upper(), path) is None

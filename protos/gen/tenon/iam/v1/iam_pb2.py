@@ -27,7 +27,7 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tenon/iam/v1/iam.proto\x12\x0ctenon.iam.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x01\n\x07Project\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:=\xea\x41:\n\x11tenon.dev/Project\x12\x12projects/{project}*\x08projects2\x07project\"\xc5\x03\n\x06\x41piKey\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x14\n\x06prefix\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12)\n\x06scopes\x18\x04 \x03(\x0e\x32\x13.tenon.iam.v1.ScopeB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x61ll_projects\x18\x05 \x01(\x08\x12\x1b\n\x13requests_per_minute\x18\x06 \x01(\x03\x12\x19\n\x11tokens_per_minute\x18\x07 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0brevoke_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63reator\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03:L\xea\x41I\n\x10tenon.dev/ApiKey\x12$projects/{project}/apiKeys/{api_key}*\x07\x61piKeys2\x06\x61piKey\"\xaa\x01\n\nAuditEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x10\n\x08resource\x18\x06 \x01(\t\x12\x0c\n\x04peer\x18\x07 \x01(\t\x12\x0c\n\x04\x63ode\x18\x08 \x01(\t\"X\n\x14\x43reateProjectRequest\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\x07project\x18\x02 \x01(\x0b\x32\x15.tenon.iam.v1.Project\"?\n\x15\x43reateProjectResponse\x12&\n\x07project\x18\x01 \x01(\x0b\x32\x15.tenon.iam.v1.Project\"<\n\x13ListProjectsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListProjectsResponse\x12\'\n\x08projects\x18\x01 \x03(\x0b\x32\x15.tenon.iam.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"n\n\x13\x43reateApiKeyRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tenon.dev/Project\x12+\n\x07\x61pi_key\x18\x02 \x01(\x0b\x32\x14.tenon.iam.v1.ApiKeyB\x04\xe2\x41\x01\x02\"M\n\x14\x43reateApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.tenon.iam.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\";\n\x10GetApiKeyRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10tenon.dev/ApiKey\":\n\x11GetApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.tenon.iam.v1.ApiKey\"g\n\x12ListApiKeysRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tenon.dev/Project\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x13ListApiKeysResponse\x12&\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x14.tenon.iam.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x13RevokeApiKeyRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10tenon.dev/ApiKey\"=\n\x14RevokeApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.tenon.iam.v1.ApiKey\"k\n\x16ListAuditEventsRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tenon.dev/Project\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x17ListAuditEventsResponse\x12.\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x18.tenon.iam.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x11IntrospectRequest\x12\x18\n\nkey_sha256\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\";\n\x12IntrospectResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.tenon.iam.v1.ApiKey\"J\n\x18RecordAuditEventsRequest\x12.\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x18.tenon.iam.v1.AuditEvent\"\x1b\n\x19RecordAuditEventsResponse*a\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x0e\n\nSCOPE_READ\x10\x01\x12\x0f\n\x0bSCOPE_TRAIN\x10\x02\x12\x0f\n\x0bSCOPE_SERVE\x10\x03\x12\x0f\n\x0bSCOPE_ADMIN\x10\x04\x32\xed\x04\n\nIamService\x12X\n\rCreateProject\x12\".tenon.iam.v1.CreateProjectRequest\x1a#.tenon.iam.v1.CreateProjectResponse\x12U\n\x0cListProjects\x12!.tenon.iam.v1.ListProjectsRequest\x1a\".tenon.iam.v1.ListProjectsResponse\x12U\n\x0c\x43reateApiKey\x12!.tenon.iam.v1.CreateApiKeyRequest\x1a\".tenon.iam.v1.CreateApiKeyResponse\x12L\n\tGetApiKey\x12\x1e.tenon.iam.v1.GetApiKeyRequest\x1a\x1f.tenon.iam.v1.GetApiKeyResponse\x12R\n\x0bListApiKeys\x12 .tenon.iam.v1.ListApiKeysRequest\x1a!.tenon.iam.v1.ListApiKeysResponse\x12U\n\x0cRevokeApiKey\x12!.tenon.iam.v1.RevokeApiKeyRequest\x1a\".tenon.iam.v1.RevokeApiKeyResponse\x12^\n\x0fListAuditEvents\x12$.tenon.iam.v1.ListAuditEventsRequest\x1a%.tenon.iam.v1.ListAuditEventsResponse2\xcd\x01\n\x14IntrospectionService\x12O\n\nIntrospect\x12\x1f.tenon.iam.v1.IntrospectRequest\x1a .tenon.iam.v1.IntrospectResponse\x12\x64\n\x11RecordAuditEvents\x12&.tenon.iam.v1.RecordAuditEventsRequest\x1a\'.tenon.iam.v1.RecordAuditEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tenon/iam/v1/iam.proto\x12\x0ctenon.iam.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x01\n\x07Project\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:=\xea\x41:\n\x11tenon.dev/Project\x12\x12projects/{project}*\x08projects2\x07project\"\xc5\x03\n\x06\x41piKey\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x14\n\x06prefix\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12)\n\x06scopes\x18\x04 \x03(\x0e\x32\x13.tenon.iam.v1.ScopeB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x61ll_projects\x18\x05 \x01(\x08\x12\x1b\n\x13requests_per_minute\x18\x06 \x01(\x03\x12\x19\n\x11tokens_per_minute\x18\x07 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0brevoke_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63reator\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03:L\xea\x41I\n\x10tenon.dev/ApiKey\x12$projects/{project}/apiKeys/{api_key}*\x07\x61piKeys2\x06\x61piKey\"\xaa\x01\n\nAuditEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x10\n\x08resource\x18\x06 \x01(\t\x12\x0c\n\x04peer\x18\x07 \x01(\t\x12\x0c\n\x04\x63ode\x18\x08 \x01(\t\"X\n\x14\x43reateProjectRequest\x12\x18\n\nproject_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12&\n\x07project\x18\x02 \x01(\x0b\x32\x15.tenon.iam.v1.Project\"?\n\x15\x43reateProjectResponse\x12&\n\x07project\x18\x01 \x01(\x0b\x32\x15.tenon.iam.v1.Project\"<\n\x13ListProjectsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListProjectsResponse\x12\'\n\x08projects\x18\x01 \x03(\x0b\x32\x15.tenon.iam.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x14\x44\x65leteProjectRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tenon.dev/Project\"\x17\n\x15\x44\x65leteProjectResponse\"n\n\x13\x43reateApiKeyRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tenon.dev/Project\x12+\n\x07\x61pi_key\x18\x02 \x01(\x0b\x32\x14.tenon.iam.v1.ApiKeyB\x04\xe2\x41\x01\x02\"M\n\x14\x43reateApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.tenon.iam.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\";\n\x10GetApiKeyRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10tenon.dev/ApiKey\":\n\x11GetApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.tenon.iam.v1.ApiKey\"g\n\x12ListApiKeysRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tenon.dev/Project\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x13ListApiKeysResponse\x12&\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x14.tenon.iam.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x13RevokeApiKeyRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10tenon.dev/ApiKey\"=\n\x14RevokeApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.tenon.iam.v1.ApiKey\"k\n\x16ListAuditEventsRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tenon.dev/Project\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x17ListAuditEventsResponse\x12.\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x18.tenon.iam.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x11IntrospectRequest\x12\x18\n\nkey_sha256\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\";\n\x12IntrospectResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.tenon.iam.v1.ApiKey\"J\n\x18RecordAuditEventsRequest\x12.\n\x0c\x61udit_events\x18\x01 \x03(\x0b\x32\x18.tenon.iam.v1.AuditEvent\"\x1b\n\x19RecordAuditEventsResponse*a\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x0e\n\nSCOPE_READ\x10\x01\x12\x0f\n\x0bSCOPE_TRAIN\x10\x02\x12\x0f\n\x0bSCOPE_SERVE\x10\x03\x12\x0f\n\x0bSCOPE_ADMIN\x10\x04\x32\xc7\x05\n\nIamService\x12X\n\rCreateProject\x12\".tenon.iam.v1.CreateProjectRequest\x1a#.tenon.iam.v1.CreateProjectResponse\x12U\n\x0cListProjects\x12!.tenon.iam.v1.ListProjectsRequest\x1a\".tenon.iam.v1.ListProjectsResponse\x12X\n\rDeleteProject\x12\".tenon.iam.v1.DeleteProjectRequest\x1a#.tenon.iam.v1.DeleteProjectResponse\x12U\n\x0c\x43reateApiKey\x12!.tenon.iam.v1.CreateApiKeyRequest\x1a\".tenon.iam.v1.CreateApiKeyResponse\x12L\n\tGetApiKey\x12\x1e.tenon.iam.v1.GetApiKeyRequest\x1a\x1f.tenon.iam.v1.GetApiKeyResponse\x12R\n\x0bListApiKeys\x12 .tenon.iam.v1.ListApiKeysRequest\x1a!.tenon.iam.v1.ListApiKeysResponse\x12U\n\x0cRevokeApiKey\x12!.tenon.iam.v1.RevokeApiKeyRequest\x1a\".tenon.iam.v1.RevokeApiKeyResponse\x12^\n\x0fListAuditEvents\x12$.tenon.iam.v1.ListAuditEventsRequest\x1a%.tenon.iam.v1.ListAuditEventsResponse2\xcd\x01\n\x14IntrospectionService\x12O\n\nIntrospect\x12\x1f.tenon.iam.v1.IntrospectRequest\x1a .tenon.iam.v1.IntrospectResponse\x12\x64\n\x11RecordAuditEvents\x12&.tenon.iam.v1.RecordAuditEventsRequest\x1a\'.tenon.iam.v1.RecordAuditEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,6 +56,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APIKEY']._serialized_options = b'\352AI\n\020tenon.dev/ApiKey\022$projects/{project}/apiKeys/{api_key}*\007apiKeys2\006apiKey'
   _globals['_CREATEPROJECTREQUEST'].fields_by_name['project_id']._loaded_options = None
   _globals['_CREATEPROJECTREQUEST'].fields_by_name['project_id']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEPROJECTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DELETEPROJECTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021tenon.dev/Project'
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\023\n\021tenon.dev/Project'
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['api_key']._loaded_options = None
@@ -70,8 +72,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAUDITEVENTSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\023\n\021tenon.dev/Project'
   _globals['_INTROSPECTREQUEST'].fields_by_name['key_sha256']._loaded_options = None
   _globals['_INTROSPECTREQUEST'].fields_by_name['key_sha256']._serialized_options = b'\342A\001\002'
-  _globals['_SCOPE']._serialized_start=2295
-  _globals['_SCOPE']._serialized_end=2392
+  _globals['_SCOPE']._serialized_start=2386
+  _globals['_SCOPE']._serialized_end=2483
   _globals['_PROJECT']._serialized_start=134
   _globals['_PROJECT']._serialized_end=303
   _globals['_APIKEY']._serialized_start=306
@@ -86,36 +88,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPROJECTSREQUEST']._serialized_end=1149
   _globals['_LISTPROJECTSRESPONSE']._serialized_start=1151
   _globals['_LISTPROJECTSRESPONSE']._serialized_end=1239
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=1241
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=1351
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=1353
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=1430
-  _globals['_GETAPIKEYREQUEST']._serialized_start=1432
-  _globals['_GETAPIKEYREQUEST']._serialized_end=1491
-  _globals['_GETAPIKEYRESPONSE']._serialized_start=1493
-  _globals['_GETAPIKEYRESPONSE']._serialized_end=1551
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=1553
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=1656
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=1658
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=1744
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1746
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1808
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1810
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1871
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=1873
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=1980
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=1982
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=2080
-  _globals['_INTROSPECTREQUEST']._serialized_start=2082
-  _globals['_INTROSPECTREQUEST']._serialized_end=2127
-  _globals['_INTROSPECTRESPONSE']._serialized_start=2129
-  _globals['_INTROSPECTRESPONSE']._serialized_end=2188
-  _globals['_RECORDAUDITEVENTSREQUEST']._serialized_start=2190
-  _globals['_RECORDAUDITEVENTSREQUEST']._serialized_end=2264
-  _globals['_RECORDAUDITEVENTSRESPONSE']._serialized_start=2266
-  _globals['_RECORDAUDITEVENTSRESPONSE']._serialized_end=2293
-  _globals['_IAMSERVICE']._serialized_start=2395
-  _globals['_IAMSERVICE']._serialized_end=3016
-  _globals['_INTROSPECTIONSERVICE']._serialized_start=3019
-  _globals['_INTROSPECTIONSERVICE']._serialized_end=3224
+  _globals['_DELETEPROJECTREQUEST']._serialized_start=1241
+  _globals['_DELETEPROJECTREQUEST']._serialized_end=1305
+  _globals['_DELETEPROJECTRESPONSE']._serialized_start=1307
+  _globals['_DELETEPROJECTRESPONSE']._serialized_end=1330
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=1332
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=1442
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=1444
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=1521
+  _globals['_GETAPIKEYREQUEST']._serialized_start=1523
+  _globals['_GETAPIKEYREQUEST']._serialized_end=1582
+  _globals['_GETAPIKEYRESPONSE']._serialized_start=1584
+  _globals['_GETAPIKEYRESPONSE']._serialized_end=1642
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=1644
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=1747
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=1749
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=1835
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1837
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1899
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1901
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1962
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=1964
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=2071
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=2073
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=2171
+  _globals['_INTROSPECTREQUEST']._serialized_start=2173
+  _globals['_INTROSPECTREQUEST']._serialized_end=2218
+  _globals['_INTROSPECTRESPONSE']._serialized_start=2220
+  _globals['_INTROSPECTRESPONSE']._serialized_end=2279
+  _globals['_RECORDAUDITEVENTSREQUEST']._serialized_start=2281
+  _globals['_RECORDAUDITEVENTSREQUEST']._serialized_end=2355
+  _globals['_RECORDAUDITEVENTSRESPONSE']._serialized_start=2357
+  _globals['_RECORDAUDITEVENTSRESPONSE']._serialized_end=2384
+  _globals['_IAMSERVICE']._serialized_start=2486
+  _globals['_IAMSERVICE']._serialized_end=3197
+  _globals['_INTROSPECTIONSERVICE']._serialized_start=3200
+  _globals['_INTROSPECTIONSERVICE']._serialized_end=3405
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class IamServiceStub:
                 request_serializer=tenon_dot_iam_dot_v1_dot_iam__pb2.ListProjectsRequest.SerializeToString,
                 response_deserializer=tenon_dot_iam_dot_v1_dot_iam__pb2.ListProjectsResponse.FromString,
                 _registered_method=True)
+        self.DeleteProject = channel.unary_unary(
+                '/tenon.iam.v1.IamService/DeleteProject',
+                request_serializer=tenon_dot_iam_dot_v1_dot_iam__pb2.DeleteProjectRequest.SerializeToString,
+                response_deserializer=tenon_dot_iam_dot_v1_dot_iam__pb2.DeleteProjectResponse.FromString,
+                _registered_method=True)
         self.CreateApiKey = channel.unary_unary(
                 '/tenon.iam.v1.IamService/CreateApiKey',
                 request_serializer=tenon_dot_iam_dot_v1_dot_iam__pb2.CreateApiKeyRequest.SerializeToString,
@@ -85,6 +90,15 @@ class IamServiceServicer:
 
     def ListProjects(self, request, context):
         """Lists projects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteProject(self, request, context):
+        """Deletes a project; its id is never given again. NOT_FOUND (PROJECT_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): it holds
+        adapters, data sets, jobs or valid keys, or it is the default project. PERMISSION_DENIED: the key is not for all projects.
+        UNAVAILABLE (SERVICE_UNAVAILABLE): the trainer does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,6 +151,11 @@ def add_IamServiceServicer_to_server(servicer, server):
                     servicer.ListProjects,
                     request_deserializer=tenon_dot_iam_dot_v1_dot_iam__pb2.ListProjectsRequest.FromString,
                     response_serializer=tenon_dot_iam_dot_v1_dot_iam__pb2.ListProjectsResponse.SerializeToString,
+            ),
+            'DeleteProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteProject,
+                    request_deserializer=tenon_dot_iam_dot_v1_dot_iam__pb2.DeleteProjectRequest.FromString,
+                    response_serializer=tenon_dot_iam_dot_v1_dot_iam__pb2.DeleteProjectResponse.SerializeToString,
             ),
             'CreateApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateApiKey,
@@ -219,6 +238,33 @@ class IamService:
             '/tenon.iam.v1.IamService/ListProjects',
             tenon_dot_iam_dot_v1_dot_iam__pb2.ListProjectsRequest.SerializeToString,
             tenon_dot_iam_dot_v1_dot_iam__pb2.ListProjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.iam.v1.IamService/DeleteProject',
+            tenon_dot_iam_dot_v1_dot_iam__pb2.DeleteProjectRequest.SerializeToString,
+            tenon_dot_iam_dot_v1_dot_iam__pb2.DeleteProjectResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,11 @@ class IamServiceStub:
     """Makes a project. ALREADY_EXISTS (PROJECT_EXISTS). PERMISSION_DENIED: the key is not for all projects."""
     ListProjects: _grpc.UnaryUnaryMultiCallable[_iam_pb2.ListProjectsRequest, _iam_pb2.ListProjectsResponse]
     """Lists projects."""
+    DeleteProject: _grpc.UnaryUnaryMultiCallable[_iam_pb2.DeleteProjectRequest, _iam_pb2.DeleteProjectResponse]
+    """Deletes a project; its id is never given again. NOT_FOUND (PROJECT_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): it holds
+    adapters, data sets, jobs or valid keys, or it is the default project. PERMISSION_DENIED: the key is not for all projects.
+    UNAVAILABLE (SERVICE_UNAVAILABLE): the trainer does not answer.
+    """
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_iam_pb2.CreateApiKeyRequest, _iam_pb2.CreateApiKeyResponse]
     """Makes a key. NOT_FOUND (PROJECT_NOT_FOUND). INVALID_ARGUMENT. PERMISSION_DENIED: the key asked for may do more than the caller's."""
     GetApiKey: _grpc.UnaryUnaryMultiCallable[_iam_pb2.GetApiKeyRequest, _iam_pb2.GetApiKeyResponse]
@@ -57,6 +62,11 @@ class IamServiceAsyncStub(IamServiceStub):
     """Makes a project. ALREADY_EXISTS (PROJECT_EXISTS). PERMISSION_DENIED: the key is not for all projects."""
     ListProjects: _aio.UnaryUnaryMultiCallable[_iam_pb2.ListProjectsRequest, _iam_pb2.ListProjectsResponse]  # type: ignore[assignment]
     """Lists projects."""
+    DeleteProject: _aio.UnaryUnaryMultiCallable[_iam_pb2.DeleteProjectRequest, _iam_pb2.DeleteProjectResponse]  # type: ignore[assignment]
+    """Deletes a project; its id is never given again. NOT_FOUND (PROJECT_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): it holds
+    adapters, data sets, jobs or valid keys, or it is the default project. PERMISSION_DENIED: the key is not for all projects.
+    UNAVAILABLE (SERVICE_UNAVAILABLE): the trainer does not answer.
+    """
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_iam_pb2.CreateApiKeyRequest, _iam_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """Makes a key. NOT_FOUND (PROJECT_NOT_FOUND). INVALID_ARGUMENT. PERMISSION_DENIED: the key asked for may do more than the caller's."""
     GetApiKey: _aio.UnaryUnaryMultiCallable[_iam_pb2.GetApiKeyRequest, _iam_pb2.GetApiKeyResponse]  # type: ignore[assignment]
@@ -86,6 +96,17 @@ class IamServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_iam_pb2.ListProjectsResponse, _abc.Awaitable[_iam_pb2.ListProjectsResponse]]:
         """Lists projects."""
+
+    @_abc_1.abstractmethod
+    def DeleteProject(
+        self,
+        request: _iam_pb2.DeleteProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_iam_pb2.DeleteProjectResponse, _abc.Awaitable[_iam_pb2.DeleteProjectResponse]]:
+        """Deletes a project; its id is never given again. NOT_FOUND (PROJECT_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): it holds
+        adapters, data sets, jobs or valid keys, or it is the default project. PERMISSION_DENIED: the key is not for all projects.
+        UNAVAILABLE (SERVICE_UNAVAILABLE): the trainer does not answer.
+        """
 
     @_abc_1.abstractmethod
     def CreateApiKey(

@@ -154,6 +154,22 @@ class ListAdaptersResponse(_message.Message):
     next_page_token: str
     def __init__(self, adapters: _Optional[_Iterable[_Union[Adapter, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class DeleteAdapterRequest(_message.Message):
+    __slots__ = ("name", "etag", "force", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    force: bool
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., force: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class DeleteAdapterResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class CreateAdapterVersionRequest(_message.Message):
     __slots__ = ("parent", "manifest", "request_id", "envelope")
     PARENT_FIELD_NUMBER: _ClassVar[int]
@@ -201,6 +217,18 @@ class RevokeAdapterVersionResponse(_message.Message):
     ADAPTER_VERSION_FIELD_NUMBER: _ClassVar[int]
     adapter_version: AdapterVersion
     def __init__(self, adapter_version: _Optional[_Union[AdapterVersion, _Mapping]] = ...) -> None: ...
+
+class DeleteAdapterVersionRequest(_message.Message):
+    __slots__ = ("name", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class DeleteAdapterVersionResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class GetAdapterVersionRequest(_message.Message):
     __slots__ = ("name",)
@@ -295,3 +323,17 @@ class ResolveAdapterResponse(_message.Message):
     ADAPTER_VERSION_FIELD_NUMBER: _ClassVar[int]
     adapter_version: AdapterVersion
     def __init__(self, adapter_version: _Optional[_Union[AdapterVersion, _Mapping]] = ...) -> None: ...
+
+class FindUsedFilesRequest(_message.Message):
+    __slots__ = ("parent", "sha256s")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    SHA256S_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    sha256s: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, parent: _Optional[str] = ..., sha256s: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class FindUsedFilesResponse(_message.Message):
+    __slots__ = ("sha256s",)
+    SHA256S_FIELD_NUMBER: _ClassVar[int]
+    sha256s: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sha256s: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -50,6 +50,11 @@ class AdapterServiceStub:
                 request_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.ListAdaptersRequest.SerializeToString,
                 response_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.ListAdaptersResponse.FromString,
                 _registered_method=True)
+        self.DeleteAdapter = channel.unary_unary(
+                '/tenon.registry.v1.AdapterService/DeleteAdapter',
+                request_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterRequest.SerializeToString,
+                response_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterResponse.FromString,
+                _registered_method=True)
         self.CreateAdapterVersion = channel.unary_unary(
                 '/tenon.registry.v1.AdapterService/CreateAdapterVersion',
                 request_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.CreateAdapterVersionRequest.SerializeToString,
@@ -64,6 +69,11 @@ class AdapterServiceStub:
                 '/tenon.registry.v1.AdapterService/RevokeAdapterVersion',
                 request_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionRequest.SerializeToString,
                 response_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionResponse.FromString,
+                _registered_method=True)
+        self.DeleteAdapterVersion = channel.unary_unary(
+                '/tenon.registry.v1.AdapterService/DeleteAdapterVersion',
+                request_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterVersionRequest.SerializeToString,
+                response_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterVersionResponse.FromString,
                 _registered_method=True)
         self.GetAdapterVersion = channel.unary_unary(
                 '/tenon.registry.v1.AdapterService/GetAdapterVersion',
@@ -95,6 +105,11 @@ class AdapterServiceStub:
                 request_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.ResolveAdapterRequest.SerializeToString,
                 response_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.ResolveAdapterResponse.FromString,
                 _registered_method=True)
+        self.FindUsedFiles = channel.unary_unary(
+                '/tenon.registry.v1.AdapterService/FindUsedFiles',
+                request_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.FindUsedFilesRequest.SerializeToString,
+                response_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.FindUsedFilesResponse.FromString,
+                _registered_method=True)
 
 
 class AdapterServiceServicer:
@@ -117,6 +132,16 @@ class AdapterServiceServicer:
 
     def ListAdapters(self, request, context):
         """Lists a project's adapters by name. INVALID_ARGUMENT: page_size or page_token is wrong.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAdapter(self, request, context):
+        """Deletes an adapter. Jobs that train it go on, and make it anew when they publish.
+
+        NOT_FOUND (ADAPTER_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): it has versions, and `force` is not set. ABORTED
+        (ETAG_MISMATCH).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,6 +178,15 @@ class AdapterServiceServicer:
     def RevokeAdapterVersion(self, request, context):
         """Withdraws a version for good: it is not resolved any more, whichever alias points at it, and neither is the same manifest
         under the name of another adapter of the project. Repeating it is harmless and keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAdapterVersion(self, request, context):
+        """Deletes a version: it answers no more, and its files leave the artifact store with the next garbage collection. That it was
+        revoked is remembered. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): aliases
+        point at it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,6 +242,14 @@ class AdapterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindUsedFiles(self, request, context):
+        """Says which of some files a project's versions name, in whatever state; for the garbage collection of the suite's services.
+        INVALID_ARGUMENT: too many at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdapterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -226,6 +268,11 @@ def add_AdapterServiceServicer_to_server(servicer, server):
                     request_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.ListAdaptersRequest.FromString,
                     response_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.ListAdaptersResponse.SerializeToString,
             ),
+            'DeleteAdapter': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAdapter,
+                    request_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterRequest.FromString,
+                    response_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterResponse.SerializeToString,
+            ),
             'CreateAdapterVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateAdapterVersion,
                     request_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.CreateAdapterVersionRequest.FromString,
@@ -240,6 +287,11 @@ def add_AdapterServiceServicer_to_server(servicer, server):
                     servicer.RevokeAdapterVersion,
                     request_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionRequest.FromString,
                     response_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionResponse.SerializeToString,
+            ),
+            'DeleteAdapterVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAdapterVersion,
+                    request_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterVersionRequest.FromString,
+                    response_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterVersionResponse.SerializeToString,
             ),
             'GetAdapterVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAdapterVersion,
@@ -270,6 +322,11 @@ def add_AdapterServiceServicer_to_server(servicer, server):
                     servicer.ResolveAdapter,
                     request_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.ResolveAdapterRequest.FromString,
                     response_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.ResolveAdapterResponse.SerializeToString,
+            ),
+            'FindUsedFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindUsedFiles,
+                    request_deserializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.FindUsedFilesRequest.FromString,
+                    response_serializer=tenon_dot_registry_dot_v1_dot_adapter__pb2.FindUsedFilesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -365,6 +422,33 @@ class AdapterService:
             _registered_method=True)
 
     @staticmethod
+    def DeleteAdapter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.registry.v1.AdapterService/DeleteAdapter',
+            tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterRequest.SerializeToString,
+            tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateAdapterVersion(request,
             target,
             options=(),
@@ -435,6 +519,33 @@ class AdapterService:
             '/tenon.registry.v1.AdapterService/RevokeAdapterVersion',
             tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionRequest.SerializeToString,
             tenon_dot_registry_dot_v1_dot_adapter__pb2.RevokeAdapterVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAdapterVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.registry.v1.AdapterService/DeleteAdapterVersion',
+            tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterVersionRequest.SerializeToString,
+            tenon_dot_registry_dot_v1_dot_adapter__pb2.DeleteAdapterVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -597,6 +708,33 @@ class AdapterService:
             '/tenon.registry.v1.AdapterService/ResolveAdapter',
             tenon_dot_registry_dot_v1_dot_adapter__pb2.ResolveAdapterRequest.SerializeToString,
             tenon_dot_registry_dot_v1_dot_adapter__pb2.ResolveAdapterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindUsedFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.registry.v1.AdapterService/FindUsedFiles',
+            tenon_dot_registry_dot_v1_dot_adapter__pb2.FindUsedFilesRequest.SerializeToString,
+            tenon_dot_registry_dot_v1_dot_adapter__pb2.FindUsedFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,12 @@ class AdapterServiceStub:
     """Returns one adapter. NOT_FOUND (ADAPTER_NOT_FOUND)."""
     ListAdapters: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.ListAdaptersRequest, _adapter_pb2.ListAdaptersResponse]
     """Lists a project's adapters by name. INVALID_ARGUMENT: page_size or page_token is wrong."""
+    DeleteAdapter: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.DeleteAdapterRequest, _adapter_pb2.DeleteAdapterResponse]
+    """Deletes an adapter. Jobs that train it go on, and make it anew when they publish.
+
+    NOT_FOUND (ADAPTER_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): it has versions, and `force` is not set. ABORTED
+    (ETAG_MISMATCH).
+    """
     CreateAdapterVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.CreateAdapterVersionRequest, _adapter_pb2.CreateAdapterVersionResponse]
     """Records a version by its manifest; it is PENDING until FinalizeAdapterVersion. The version's name is the manifest's
     digest, so the same manifest sent twice is the same version.
@@ -63,6 +69,11 @@ class AdapterServiceStub:
     """Withdraws a version for good: it is not resolved any more, whichever alias points at it, and neither is the same manifest
     under the name of another adapter of the project. Repeating it is harmless and keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
     """
+    DeleteAdapterVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.DeleteAdapterVersionRequest, _adapter_pb2.DeleteAdapterVersionResponse]
+    """Deletes a version: it answers no more, and its files leave the artifact store with the next garbage collection. That it was
+    revoked is remembered. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): aliases
+    point at it.
+    """
     GetAdapterVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.GetAdapterVersionRequest, _adapter_pb2.GetAdapterVersionResponse]
     """Returns one version. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND)."""
     ListAdapterVersions: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.ListAdapterVersionsRequest, _adapter_pb2.ListAdapterVersionsResponse]
@@ -85,6 +96,10 @@ class AdapterServiceStub:
     NOT_FOUND (ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION
     (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED).
     """
+    FindUsedFiles: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.FindUsedFilesRequest, _adapter_pb2.FindUsedFilesResponse]
+    """Says which of some files a project's versions name, in whatever state; for the garbage collection of the suite's services.
+    INVALID_ARGUMENT: too many at once.
+    """
 
 @_typing.type_check_only
 class AdapterServiceAsyncStub(AdapterServiceStub):
@@ -97,6 +112,12 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     """Returns one adapter. NOT_FOUND (ADAPTER_NOT_FOUND)."""
     ListAdapters: _aio.UnaryUnaryMultiCallable[_adapter_pb2.ListAdaptersRequest, _adapter_pb2.ListAdaptersResponse]  # type: ignore[assignment]
     """Lists a project's adapters by name. INVALID_ARGUMENT: page_size or page_token is wrong."""
+    DeleteAdapter: _aio.UnaryUnaryMultiCallable[_adapter_pb2.DeleteAdapterRequest, _adapter_pb2.DeleteAdapterResponse]  # type: ignore[assignment]
+    """Deletes an adapter. Jobs that train it go on, and make it anew when they publish.
+
+    NOT_FOUND (ADAPTER_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): it has versions, and `force` is not set. ABORTED
+    (ETAG_MISMATCH).
+    """
     CreateAdapterVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.CreateAdapterVersionRequest, _adapter_pb2.CreateAdapterVersionResponse]  # type: ignore[assignment]
     """Records a version by its manifest; it is PENDING until FinalizeAdapterVersion. The version's name is the manifest's
     digest, so the same manifest sent twice is the same version.
@@ -121,6 +142,11 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     """Withdraws a version for good: it is not resolved any more, whichever alias points at it, and neither is the same manifest
     under the name of another adapter of the project. Repeating it is harmless and keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
     """
+    DeleteAdapterVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.DeleteAdapterVersionRequest, _adapter_pb2.DeleteAdapterVersionResponse]  # type: ignore[assignment]
+    """Deletes a version: it answers no more, and its files leave the artifact store with the next garbage collection. That it was
+    revoked is remembered. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): aliases
+    point at it.
+    """
     GetAdapterVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.GetAdapterVersionRequest, _adapter_pb2.GetAdapterVersionResponse]  # type: ignore[assignment]
     """Returns one version. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND)."""
     ListAdapterVersions: _aio.UnaryUnaryMultiCallable[_adapter_pb2.ListAdapterVersionsRequest, _adapter_pb2.ListAdapterVersionsResponse]  # type: ignore[assignment]
@@ -142,6 +168,10 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
 
     NOT_FOUND (ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION
     (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED).
+    """
+    FindUsedFiles: _aio.UnaryUnaryMultiCallable[_adapter_pb2.FindUsedFilesRequest, _adapter_pb2.FindUsedFilesResponse]  # type: ignore[assignment]
+    """Says which of some files a project's versions name, in whatever state; for the garbage collection of the suite's services.
+    INVALID_ARGUMENT: too many at once.
     """
 
 class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -170,6 +200,18 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_adapter_pb2.ListAdaptersResponse, _abc.Awaitable[_adapter_pb2.ListAdaptersResponse]]:
         """Lists a project's adapters by name. INVALID_ARGUMENT: page_size or page_token is wrong."""
+
+    @_abc_1.abstractmethod
+    def DeleteAdapter(
+        self,
+        request: _adapter_pb2.DeleteAdapterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_adapter_pb2.DeleteAdapterResponse, _abc.Awaitable[_adapter_pb2.DeleteAdapterResponse]]:
+        """Deletes an adapter. Jobs that train it go on, and make it anew when they publish.
+
+        NOT_FOUND (ADAPTER_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): it has versions, and `force` is not set. ABORTED
+        (ETAG_MISMATCH).
+        """
 
     @_abc_1.abstractmethod
     def CreateAdapterVersion(
@@ -211,6 +253,17 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_adapter_pb2.RevokeAdapterVersionResponse, _abc.Awaitable[_adapter_pb2.RevokeAdapterVersionResponse]]:
         """Withdraws a version for good: it is not resolved any more, whichever alias points at it, and neither is the same manifest
         under the name of another adapter of the project. Repeating it is harmless and keeps the first reason. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). INVALID_ARGUMENT: no reason given.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteAdapterVersion(
+        self,
+        request: _adapter_pb2.DeleteAdapterVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_adapter_pb2.DeleteAdapterVersionResponse, _abc.Awaitable[_adapter_pb2.DeleteAdapterVersionResponse]]:
+        """Deletes a version: it answers no more, and its files leave the artifact store with the next garbage collection. That it was
+        revoked is remembered. NOT_FOUND (ADAPTER_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): aliases
+        point at it.
         """
 
     @_abc_1.abstractmethod
@@ -269,6 +322,16 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
 
         NOT_FOUND (ADAPTER_NOT_FOUND, ALIAS_NOT_FOUND, ADAPTER_VERSION_NOT_FOUND). FAILED_PRECONDITION
         (ADAPTER_VERSION_NOT_READY, ADAPTER_VERSION_REVOKED).
+        """
+
+    @_abc_1.abstractmethod
+    def FindUsedFiles(
+        self,
+        request: _adapter_pb2.FindUsedFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_adapter_pb2.FindUsedFilesResponse, _abc.Awaitable[_adapter_pb2.FindUsedFilesResponse]]:
+        """Says which of some files a project's versions name, in whatever state; for the garbage collection of the suite's services.
+        INVALID_ARGUMENT: too many at once.
         """
 
 def add_AdapterServiceServicer_to_server(servicer: AdapterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

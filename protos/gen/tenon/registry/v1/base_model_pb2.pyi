@@ -127,3 +127,17 @@ class ListBaseModelsResponse(_message.Message):
     base_models: _containers.RepeatedCompositeFieldContainer[BaseModel]
     next_page_token: str
     def __init__(self, base_models: _Optional[_Iterable[_Union[BaseModel, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class DeleteBaseModelRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class DeleteBaseModelResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

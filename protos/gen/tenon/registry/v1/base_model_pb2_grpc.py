@@ -50,6 +50,11 @@ class BaseModelServiceStub:
                 request_serializer=tenon_dot_registry_dot_v1_dot_base__model__pb2.ListBaseModelsRequest.SerializeToString,
                 response_deserializer=tenon_dot_registry_dot_v1_dot_base__model__pb2.ListBaseModelsResponse.FromString,
                 _registered_method=True)
+        self.DeleteBaseModel = channel.unary_unary(
+                '/tenon.registry.v1.BaseModelService/DeleteBaseModel',
+                request_serializer=tenon_dot_registry_dot_v1_dot_base__model__pb2.DeleteBaseModelRequest.SerializeToString,
+                response_deserializer=tenon_dot_registry_dot_v1_dot_base__model__pb2.DeleteBaseModelResponse.FromString,
+                _registered_method=True)
 
 
 class BaseModelServiceServicer:
@@ -81,6 +86,17 @@ class BaseModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteBaseModel(self, request, context):
+        """Deletes a base model; its files at its sources stay.
+
+        NOT_FOUND (BASE_MODEL_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): adapter versions that are not revoked were trained
+        on it, and no other base model has its fingerprint; or jobs that have not ended train on it. ABORTED (ETAG_MISMATCH).
+        UNAVAILABLE (SERVICE_UNAVAILABLE): the trainer does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BaseModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -98,6 +114,11 @@ def add_BaseModelServiceServicer_to_server(servicer, server):
                     servicer.ListBaseModels,
                     request_deserializer=tenon_dot_registry_dot_v1_dot_base__model__pb2.ListBaseModelsRequest.FromString,
                     response_serializer=tenon_dot_registry_dot_v1_dot_base__model__pb2.ListBaseModelsResponse.SerializeToString,
+            ),
+            'DeleteBaseModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBaseModel,
+                    request_deserializer=tenon_dot_registry_dot_v1_dot_base__model__pb2.DeleteBaseModelRequest.FromString,
+                    response_serializer=tenon_dot_registry_dot_v1_dot_base__model__pb2.DeleteBaseModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -182,6 +203,33 @@ class BaseModelService:
             '/tenon.registry.v1.BaseModelService/ListBaseModels',
             tenon_dot_registry_dot_v1_dot_base__model__pb2.ListBaseModelsRequest.SerializeToString,
             tenon_dot_registry_dot_v1_dot_base__model__pb2.ListBaseModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBaseModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.registry.v1.BaseModelService/DeleteBaseModel',
+            tenon_dot_registry_dot_v1_dot_base__model__pb2.DeleteBaseModelRequest.SerializeToString,
+            tenon_dot_registry_dot_v1_dot_base__model__pb2.DeleteBaseModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,13 @@ class BaseModelServiceStub:
     """Returns one base model. NOT_FOUND (BASE_MODEL_NOT_FOUND): there is none of that name."""
     ListBaseModels: _grpc.UnaryUnaryMultiCallable[_base_model_pb2.ListBaseModelsRequest, _base_model_pb2.ListBaseModelsResponse]
     """Lists base models by name. INVALID_ARGUMENT: page_size is negative or page_token is not from this list."""
+    DeleteBaseModel: _grpc.UnaryUnaryMultiCallable[_base_model_pb2.DeleteBaseModelRequest, _base_model_pb2.DeleteBaseModelResponse]
+    """Deletes a base model; its files at its sources stay.
+
+    NOT_FOUND (BASE_MODEL_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): adapter versions that are not revoked were trained
+    on it, and no other base model has its fingerprint; or jobs that have not ended train on it. ABORTED (ETAG_MISMATCH).
+    UNAVAILABLE (SERVICE_UNAVAILABLE): the trainer does not answer.
+    """
 
 @_typing.type_check_only
 class BaseModelServiceAsyncStub(BaseModelServiceStub):
@@ -61,6 +68,13 @@ class BaseModelServiceAsyncStub(BaseModelServiceStub):
     """Returns one base model. NOT_FOUND (BASE_MODEL_NOT_FOUND): there is none of that name."""
     ListBaseModels: _aio.UnaryUnaryMultiCallable[_base_model_pb2.ListBaseModelsRequest, _base_model_pb2.ListBaseModelsResponse]  # type: ignore[assignment]
     """Lists base models by name. INVALID_ARGUMENT: page_size is negative or page_token is not from this list."""
+    DeleteBaseModel: _aio.UnaryUnaryMultiCallable[_base_model_pb2.DeleteBaseModelRequest, _base_model_pb2.DeleteBaseModelResponse]  # type: ignore[assignment]
+    """Deletes a base model; its files at its sources stay.
+
+    NOT_FOUND (BASE_MODEL_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): adapter versions that are not revoked were trained
+    on it, and no other base model has its fingerprint; or jobs that have not ended train on it. ABORTED (ETAG_MISMATCH).
+    UNAVAILABLE (SERVICE_UNAVAILABLE): the trainer does not answer.
+    """
 
 class BaseModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers base models by fingerprint."""
@@ -93,5 +107,18 @@ class BaseModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_base_model_pb2.ListBaseModelsResponse, _abc.Awaitable[_base_model_pb2.ListBaseModelsResponse]]:
         """Lists base models by name. INVALID_ARGUMENT: page_size is negative or page_token is not from this list."""
+
+    @_abc_1.abstractmethod
+    def DeleteBaseModel(
+        self,
+        request: _base_model_pb2.DeleteBaseModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_base_model_pb2.DeleteBaseModelResponse, _abc.Awaitable[_base_model_pb2.DeleteBaseModelResponse]]:
+        """Deletes a base model; its files at its sources stay.
+
+        NOT_FOUND (BASE_MODEL_NOT_FOUND). FAILED_PRECONDITION (RESOURCE_IN_USE): adapter versions that are not revoked were trained
+        on it, and no other base model has its fingerprint; or jobs that have not ended train on it. ABORTED (ETAG_MISMATCH).
+        UNAVAILABLE (SERVICE_UNAVAILABLE): the trainer does not answer.
+        """
 
 def add_BaseModelServiceServicer_to_server(servicer: BaseModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -75,6 +75,11 @@ class TrainingJobServiceStub:
                 request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobRequest.SerializeToString,
                 response_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.DeleteTrainingJob = channel.unary_unary(
+                '/tenon.trainer.v1.TrainingJobService/DeleteTrainingJob',
+                request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.DeleteTrainingJobRequest.SerializeToString,
+                response_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.DeleteTrainingJobResponse.FromString,
+                _registered_method=True)
         self.ListTrainingJobCheckpoints = channel.unary_unary(
                 '/tenon.trainer.v1.TrainingJobService/ListTrainingJobCheckpoints',
                 request_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ListTrainingJobCheckpointsRequest.SerializeToString,
@@ -136,7 +141,7 @@ class TrainingJobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTrainingJobs(self, request, context):
-        """Lists a project's jobs, newest first. INVALID_ARGUMENT: page_size or page_token is wrong.
+        """Lists jobs, newest first. INVALID_ARGUMENT: page_size or page_token is wrong.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,6 +169,14 @@ class TrainingJobServiceServicer:
         """Lets a paused job wait for a worker, which goes on from its last checkpoint. One that is pausing is RUNNING again, and
         changes workers; one that waits or runs stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
         (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTrainingJob(self, request, context):
+        """Deletes a job that has ended, with its events, report and checkpoints; the version that it made stays. NOT_FOUND
+        (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION (TRAINING_JOB_WRONG_STATE): it has not ended; cancel it first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,6 +248,11 @@ def add_TrainingJobServiceServicer_to_server(servicer, server):
                     servicer.ResumeTrainingJob,
                     request_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobRequest.FromString,
                     response_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobResponse.SerializeToString,
+            ),
+            'DeleteTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTrainingJob,
+                    request_deserializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.DeleteTrainingJobRequest.FromString,
+                    response_serializer=tenon_dot_trainer_dot_v1_dot_training__job__pb2.DeleteTrainingJobResponse.SerializeToString,
             ),
             'ListTrainingJobCheckpoints': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTrainingJobCheckpoints,
@@ -469,6 +487,33 @@ class TrainingJobService:
             '/tenon.trainer.v1.TrainingJobService/ResumeTrainingJob',
             tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobRequest.SerializeToString,
             tenon_dot_trainer_dot_v1_dot_training__job__pb2.ResumeTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tenon.trainer.v1.TrainingJobService/DeleteTrainingJob',
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.DeleteTrainingJobRequest.SerializeToString,
+            tenon_dot_trainer_dot_v1_dot_training__job__pb2.DeleteTrainingJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,7 +56,7 @@ class TrainingJobServiceStub:
     GetTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.GetTrainingJobRequest, _training_job_pb2.GetTrainingJobResponse]
     """Returns one job. NOT_FOUND (TRAINING_JOB_NOT_FOUND)."""
     ListTrainingJobs: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.ListTrainingJobsRequest, _training_job_pb2.ListTrainingJobsResponse]
-    """Lists a project's jobs, newest first. INVALID_ARGUMENT: page_size or page_token is wrong."""
+    """Lists jobs, newest first. INVALID_ARGUMENT: page_size or page_token is wrong."""
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.CancelTrainingJobRequest, _training_job_pb2.CancelTrainingJobResponse]
     """Asks for a job to stop. Best effort: a queued or paused job is CANCELLED at once, a running one goes through CANCELLING,
     one that has ended stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
@@ -71,6 +71,10 @@ class TrainingJobServiceStub:
     """Lets a paused job wait for a worker, which goes on from its last checkpoint. One that is pausing is RUNNING again, and
     changes workers; one that waits or runs stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
     (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+    """
+    DeleteTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.DeleteTrainingJobRequest, _training_job_pb2.DeleteTrainingJobResponse]
+    """Deletes a job that has ended, with its events, report and checkpoints; the version that it made stays. NOT_FOUND
+    (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION (TRAINING_JOB_WRONG_STATE): it has not ended; cancel it first.
     """
     ListTrainingJobCheckpoints: _grpc.UnaryUnaryMultiCallable[_training_job_pb2.ListTrainingJobCheckpointsRequest, _training_job_pb2.ListTrainingJobCheckpointsResponse]
     """Lists the checkpoints that a job has kept, newest first. NOT_FOUND (TRAINING_JOB_NOT_FOUND). INVALID_ARGUMENT:
@@ -112,7 +116,7 @@ class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
     GetTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_pb2.GetTrainingJobRequest, _training_job_pb2.GetTrainingJobResponse]  # type: ignore[assignment]
     """Returns one job. NOT_FOUND (TRAINING_JOB_NOT_FOUND)."""
     ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_training_job_pb2.ListTrainingJobsRequest, _training_job_pb2.ListTrainingJobsResponse]  # type: ignore[assignment]
-    """Lists a project's jobs, newest first. INVALID_ARGUMENT: page_size or page_token is wrong."""
+    """Lists jobs, newest first. INVALID_ARGUMENT: page_size or page_token is wrong."""
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_pb2.CancelTrainingJobRequest, _training_job_pb2.CancelTrainingJobResponse]  # type: ignore[assignment]
     """Asks for a job to stop. Best effort: a queued or paused job is CANCELLED at once, a running one goes through CANCELLING,
     one that has ended stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND).
@@ -127,6 +131,10 @@ class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
     """Lets a paused job wait for a worker, which goes on from its last checkpoint. One that is pausing is RUNNING again, and
     changes workers; one that waits or runs stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
     (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+    """
+    DeleteTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_pb2.DeleteTrainingJobRequest, _training_job_pb2.DeleteTrainingJobResponse]  # type: ignore[assignment]
+    """Deletes a job that has ended, with its events, report and checkpoints; the version that it made stays. NOT_FOUND
+    (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION (TRAINING_JOB_WRONG_STATE): it has not ended; cancel it first.
     """
     ListTrainingJobCheckpoints: _aio.UnaryUnaryMultiCallable[_training_job_pb2.ListTrainingJobCheckpointsRequest, _training_job_pb2.ListTrainingJobCheckpointsResponse]  # type: ignore[assignment]
     """Lists the checkpoints that a job has kept, newest first. NOT_FOUND (TRAINING_JOB_NOT_FOUND). INVALID_ARGUMENT:
@@ -195,7 +203,7 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_job_pb2.ListTrainingJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_job_pb2.ListTrainingJobsResponse, _abc.Awaitable[_training_job_pb2.ListTrainingJobsResponse]]:
-        """Lists a project's jobs, newest first. INVALID_ARGUMENT: page_size or page_token is wrong."""
+        """Lists jobs, newest first. INVALID_ARGUMENT: page_size or page_token is wrong."""
 
     @_abc_1.abstractmethod
     def CancelTrainingJob(
@@ -228,6 +236,16 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lets a paused job wait for a worker, which goes on from its last checkpoint. One that is pausing is RUNNING again, and
         changes workers; one that waits or runs stays as it is. NOT_FOUND (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION
         (TRAINING_JOB_WRONG_STATE): it has ended, or is being cancelled.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteTrainingJob(
+        self,
+        request: _training_job_pb2.DeleteTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_pb2.DeleteTrainingJobResponse, _abc.Awaitable[_training_job_pb2.DeleteTrainingJobResponse]]:
+        """Deletes a job that has ended, with its events, report and checkpoints; the version that it made stays. NOT_FOUND
+        (TRAINING_JOB_NOT_FOUND). FAILED_PRECONDITION (TRAINING_JOB_WRONG_STATE): it has not ended; cancel it first.
         """
 
     @_abc_1.abstractmethod
