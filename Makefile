@@ -13,7 +13,7 @@ define generate
 	  --grpc_python_out=$(1) --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:$(1) $(PROTO_FILES)
 endef
 
-.PHONY: help venv up demo test proof lint format protos protos-check clean
+.PHONY: help venv up demo test proof lint format reference protos protos-check clean
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -53,6 +53,9 @@ lint: venv node_modules/.complete protos-check ## Style, types, contracts.
 format: venv ## Rewrite the sources in the project's style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reference: venv ## Write the commands into docs/cli.md as they are.
+	$(BIN)/python -m cli.reference docs/cli.md
 
 protos: venv ## Generate the stubs from protos/.
 	find protos/gen -name '*_pb2*' -delete

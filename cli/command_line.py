@@ -4,6 +4,7 @@
 
 import importlib
 import io
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +15,11 @@ import click
 from cli.output import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
+    EXIT_UNREAD,
     CommandError,
     drop_output,
     exit_code,
+    interrupted,
     is_of_output,
     print_error,
     print_json_error,
@@ -31,7 +34,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "train": "cli.commands.train",
     "job": "cli.commands.job",
     "adapter": "cli.commands.adapter",
+    "model": "cli.commands.model",
     "chat": "cli.commands.chat",
+    "status": "cli.commands.status",
     "key": "cli.commands.access",
     "project": "cli.commands.access",
     "audit": "cli.commands.access",
@@ -57,14 +62,35 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
         return command if isinstance(command, click.Command) else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments begin with; of one that is not there, click names the nearest."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; where it was given ``--json``, an error is a document too."""
+        """Run a command; where it was given ``--json``, an error is a document."""
         try:
             return super().invoke(ctx)
-        except (DomainError, CommandError, click.ClickException) as error:
-            if wants_json(ctx):
-                print_json_error(error)
-            raise
+        except (DomainError, CommandError, click.ClickException, click.Abort, KeyboardInterrupt) as error:
+            if not wants_json(ctx):
+                raise
+            known = interrupted() if isinstance(error, click.Abort | KeyboardInterrupt) else error
+            print_json_error(known.error if isinstance(known, CommandError) else known)
+            raise SystemExit(status_of(known)) from None
+        except BrokenPipeError:
+            drop_output()
+            raise SystemExit(EXIT_UNREAD) from None
+
+
+def status_of(error: DomainError | CommandError | click.ClickException) -> int:
+    """The exit status of a command that ends with an error."""
+    if isinstance(error, DomainError):
+        return exit_code(error)
+    return error.status if isinstance(error, CommandError) else error.exit_code
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -82,9 +108,13 @@ def tenon(context: click.Context, data_dir: Path | None) -> None:
     `tenon up` starts a suite on this machine; the other commands find it by TENON_URL, else by the data directory,
     else at http://127.0.0.1:8600, and its key by TENON_API_KEY, else in the data directory. `fingerprint`, `seal` and `verify` need none.
 
-    Exit status: 0 done, 1 failed, 2 unusable input, 3 refused, 4 not found, 5 the suite does not answer.
+    Exit status: 0 done, 1 failed, 2 unusable input, 3 refused, 4 not found, 5 the suite does not answer, 6 not allowed
+    with this key, 7 the job did not succeed, 130 interrupted. With --json, stdout has documents only, and the last line
+    of stderr is the error.
     """
     context.obj = data_dir
+    if os.environ.get("NO_COLOR"):
+        context.color = False
 
 
 def run() -> NoReturn:
@@ -94,17 +124,14 @@ def run() -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(tenon(standalone_mode=False))
-    except DomainError as error:
-        print_error(error)
-        sys.exit(exit_code(error))
-    except CommandError as error:
-        print_error(error.error)
-        sys.exit(error.status)
+    except (DomainError, CommandError) as error:
+        print_error(error.error if isinstance(error, CommandError) else error)
+        sys.exit(status_of(error))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        print_error(interrupted().error)
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
         if not is_of_output(error):

@@ -44,13 +44,17 @@ EXIT_UNUSABLE: Final = 2
 EXIT_REFUSED: Final = 3
 EXIT_NOT_FOUND: Final = 4
 EXIT_UNAVAILABLE: Final = 5
+EXIT_NOT_ALLOWED: Final = 6
+EXIT_JOB_FAILED: Final = 7
 EXIT_INTERRUPTED: Final = 130
+EXIT_UNREAD: Final = 141
+"""128 and the number of the signal that ends a program whose output nobody reads; so others end, too."""
 
 _EXITS: Final = {
     "INVALID_ARGUMENT": EXIT_UNUSABLE,
     "FAILED_PRECONDITION": EXIT_REFUSED,
-    "UNAUTHENTICATED": EXIT_REFUSED,
-    "PERMISSION_DENIED": EXIT_REFUSED,
+    "UNAUTHENTICATED": EXIT_NOT_ALLOWED,
+    "PERMISSION_DENIED": EXIT_NOT_ALLOWED,
     "NOT_FOUND": EXIT_NOT_FOUND,
     "UNAVAILABLE": EXIT_UNAVAILABLE,
 }
@@ -70,6 +74,24 @@ def exit_code(error: DomainError) -> int:
     return EXIT_UNUSABLE if error.reason is Reason.LIMIT_EXCEEDED else _EXITS.get(error.code.name, EXIT_FAILED)
 
 
+@contextmanager
+def interruptible(goes_on: str) -> Iterator[None]:
+    """Within the block, Ctrl-C ends the command with a word on what goes on, or was not done.
+
+    Raises:
+        CommandError: CANCELLED.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise interrupted(goes_on) from None
+
+
+def interrupted(goes_on: str = "") -> CommandError:
+    """The end of a command by Ctrl-C."""
+    return CommandError(DomainError(Reason.CANCELLED, f"Interrupted. {goes_on}".rstrip()), EXIT_INTERRUPTED)
+
+
 def print_json(value: object) -> None:
     """Print one JSON document."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
@@ -80,19 +102,27 @@ def wants_json(context: click.Context) -> bool:
     return bool(context.meta.get(_JSON))
 
 
-def print_json_error(error: DomainError | CommandError | click.ClickException) -> None:
-    """Print an error as a JSON document of one line, because some commands print a document a line."""
-    if isinstance(error, CommandError):
-        error = error.error
+def print_json_error(error: DomainError | click.ClickException) -> None:
+    """Print an error on stderr as a JSON document of one line: the last one there, whatever was said before."""
     if isinstance(error, DomainError):
         document = {"reason": error.reason.value, "message": error.message, "metadata": error.metadata}
     else:
         document = {"reason": Reason.INVALID_ARGUMENT.value, "message": error.format_message(), "metadata": {}}
-    click.echo(json.dumps({"error": document}, ensure_ascii=False))
+    click.echo(json.dumps({"error": document}, ensure_ascii=False), err=True)
+
+
+def stderr_console() -> Console:
+    """For bars and what is said beside them: on a terminal in its width; elsewhere no line is broken."""
+    return Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=_UNLIMITED)
 
 
 def print_table(
-    rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], *, empty: str, whole: Sequence[str] = ()
+    rows: Sequence[Mapping[str, object]],
+    columns: Mapping[str, str],
+    *,
+    empty: str,
+    whole: Sequence[str] = (),
+    spare: Sequence[str] = (),
 ) -> None:
     """Print rows under headings: to a terminal in its width, to anything else a line each.
 
@@ -102,15 +132,18 @@ def print_table(
         empty: the sentence to print where there are no rows.
         whole: keys of columns that are broken only where the others cannot make room: ids, versions, times; first those
             that matter most.
+        spare: keys of columns that are left out, from the first on, of a terminal that has no room for them.
     """
     if not rows:
         click.echo(empty)
         return
     console = Console() if sys.stdout.isatty() else Console(width=_UNLIMITED)
     cells = {key: [printable(str(row.get(key) if row.get(key) is not None else "")) for row in rows] for key in columns}
-    kept = _kept(columns, cells, whole, console.width)
+    shown = _affordable(columns, cells, spare, console.width)
+    cells = {key: cells[key] for key in shown}
+    kept = _kept(shown, cells, whole, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for key, heading in columns.items():
+    for key, heading in shown.items():
         table.add_column(heading, overflow="fold", no_wrap=key in kept)
     for row in zip(*cells.values(), strict=True):
         table.add_row(*map(Text, row))
@@ -120,18 +153,39 @@ def print_table(
         click.echo(line.rstrip())
 
 
+def _width(heading: str, cells: Sequence[str]) -> int:
+    return max(map(cell_len, [heading, *cells]))
+
+
+def _affordable(
+    columns: Mapping[str, str], cells: Mapping[str, list[str]], spare: Sequence[str], width: int
+) -> Mapping[str, str]:
+    """The columns without as many of `spare` as it takes for the others to be as wide as their cells."""
+    shown = dict(columns)
+    for key in spare:
+        if sum(_width(shown[name], cells[name]) + _GAP for name in shown) - _GAP <= width:
+            break
+        del shown[key]
+    return shown
+
+
 def _kept(
     columns: Mapping[str, str], cells: Mapping[str, list[str]], whole: Sequence[str], width: int
 ) -> Sequence[str]:
     """As many of `whole`, from its first on, as can be as wide as their cells while all others are narrow."""
     room = width - _LEAST * len(columns) - _GAP * (len(columns) - 1)
     kept = []
-    for key in whole:
-        room -= max(map(cell_len, [columns[key], *cells[key]])) - _LEAST
+    for key in filter(columns.__contains__, whole):
+        room -= _width(columns[key], cells[key]) - _LEAST
         if room < 0:
             break
         kept.append(key)
     return kept
+
+
+def is_coloured() -> bool:
+    """Whether colours are seen on stdout, and wanted (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 @contextmanager
@@ -162,6 +216,11 @@ def shown_time(rfc3339: str | None) -> str:
     return datetime.fromisoformat(rfc3339).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def shown_unix_time(seconds: int | None) -> str:
+    """A time in seconds of Unix, as tables show it."""
+    return shown_time(datetime.fromtimestamp(seconds, UTC).isoformat()) if seconds else ""
+
+
 def printable(text: str) -> str:
     """Text that may quote a file of a stranger's, fit for a terminal: control codes are shown, not obeyed."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
@@ -169,7 +228,9 @@ def printable(text: str) -> str:
 
 def print_error(error: DomainError) -> None:
     """Say on stderr what went wrong: the sentence, then the fields at fault."""
-    click.echo(f"Error: {printable(error.message)}", err=True)
+    # Who has interrupted a command knows that it is no error.
+    label = "" if error.reason is Reason.CANCELLED else "Error: "
+    click.echo(f"{label}{printable(error.message)}", err=True)
     for violation in error.violations:
         if violation.description not in error.message:
             click.echo(f"  {violation.field}: {printable(violation.description)}", err=True)

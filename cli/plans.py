@@ -1,13 +1,40 @@
-"""Plans and reports of trainings, as people read them."""
+"""Jobs, plans and reports of trainings, as people read them."""
 
 import click
 
 from cli.client import Json
-from cli.output import print_table, printable
+from cli.output import print_table, printable, shown_time, shown_unix_time
 
 _MIB = 1 << 20
 _WORDS = {"learned": "LEARNED", "weak": "WEAK", "not_learned": "NOT LEARNED", "overfitted": "OVERFITTED"}
 _MINUTE = 60
+
+
+def show_job(job: Json) -> None:
+    """Print a job: what it trains, how far it is, and what went wrong."""
+    ours, error = job["tenon"], job["error"]
+    progress = ours["progress"]
+    lines = {
+        "state": ours["state"],
+        "base": f"{job['model']} ({ours['base_fingerprint_id'][:12]})",
+        "adapter": ours["adapter"],
+        "result": job["fine_tuned_model"],
+        "data": ", ".join(filter(None, (job["training_file"], job["validation_file"]))),
+        "progress": f"step {progress['step']} of {progress['total_steps']}, loss {progress['loss']:.4f}"
+        if progress["total_steps"]
+        else None,
+        "attempt": ours["attempt"],
+        "priority": ours["priority"],
+        "metadata": ", ".join(f"{key}={value}" for key, value in job["metadata"].items()),
+        "created": shown_unix_time(job["created_at"]),
+        "started": shown_time(ours["start_time"]),
+        "finished": shown_unix_time(job["finished_at"]),
+        "error": f"{error['code'].upper()}: {error['message']}" if error else None,
+    }
+    click.echo(job["id"])
+    for label, value in lines.items():
+        if value:
+            click.echo(printable(f"{label + ':':<10}{value}"))
 
 
 def show_plan(plan: Json) -> None:

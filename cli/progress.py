@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import Final
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from cli.client import Json, Suite
-from cli.output import printable
+from cli.client import Json, Suite, to_domain_error
+from cli.output import EXIT_JOB_FAILED, CommandError, interruptible, printable, stderr_console
 from services.common.errors import DomainError, Reason
 
 RECONNECT_SECONDS: Final = 60.0
@@ -33,9 +32,24 @@ def follow(suite: Suite, job_id: str, *, as_json: bool) -> Json:
             for update in stream:
                 _show(bar, task, update)
     ended = suite.get(f"/v1/fine_tuning/jobs/{job_id}")
-    if not as_json:
-        _conclude(ended)
+    if not as_json and ended["status"] == "succeeded":
+        click.echo(ended["fine_tuned_model"])
     return ended
+
+
+def follow_to_success(suite: Suite, job_id: str, *, as_json: bool) -> None:
+    """Show a job until it ends.
+
+    Raises:
+        CommandError: the job did not succeed, with its own reason; CANCELLED at Ctrl-C, which leaves the job running.
+    """
+    known = f"{job_id} goes on. See it with `tenon job watch {job_id}`, stop it with `tenon job cancel {job_id}`."
+    with interruptible(known):
+        ended = follow(suite, job_id, as_json=as_json)
+    if ended["status"] == "succeeded":
+        return
+    error = ended.get("error") or {"code": "cancelled", "message": f"{job_id} ended as {ended['status']}."}
+    raise CommandError(to_domain_error({"error": error}), EXIT_JOB_FAILED)
 
 
 def _updates(suite: Suite, job_id: str) -> Iterator[Json]:
@@ -68,7 +82,7 @@ def counting_bar() -> Progress:
         TimeRemainingColumn(),
     )
     # stdout stays free for what scripts read.
-    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+    return Progress(*columns, console=stderr_console(), disable=not sys.stderr.isatty())
 
 
 def _show(bar: Progress, task: TaskID, update: Json) -> None:
@@ -79,17 +93,10 @@ def _show(bar: Progress, task: TaskID, update: Json) -> None:
     if event["type"] == "metrics":
         bar.update(task, completed=data["step"], total=data["total_steps"], note=f"loss {data['loss']:.4f}")
     elif event["type"] == "message":
-        bar.console.print(f"{data['level']}: {data['text']}", markup=False)
+        bar.console.print(printable(f"{data['level']}: {data['text']}"), markup=False, highlight=False)
     elif event["type"] == "finding":
-        bar.console.print(printable(f"{data['severity']}: {data['text']} {data['remedy']}".rstrip()), markup=False)
+        bar.console.print(
+            printable(f"{data['severity']}: {data['text']} {data['remedy']}".rstrip()), markup=False, highlight=False
+        )
     elif event["type"] == "state":
         bar.update(task, description=f"{data['state']:<10}")
-
-
-def _conclude(job: Json) -> None:
-    if job["status"] == "succeeded":
-        click.echo(f"{job['fine_tuned_model']}")
-    elif job.get("error"):
-        click.echo(f"Error: {job['error']['message']}", err=True)
-    else:
-        click.echo(f"{job['id']} ended as {job['status']}.", err=True)

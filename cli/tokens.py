@@ -1,13 +1,12 @@
 """What a base makes of rows, for people: counts, lengths, and the rows themselves with what is learnt marked."""
 
-import sys
 from collections.abc import Iterator
 from typing import Final
 
 import click
 
 from cli.client import Json
-from cli.output import printable
+from cli.output import is_coloured, printable
 
 BAR: Final = 40
 """Characters of the longest bar."""
@@ -95,7 +94,7 @@ def _warnings(tokens: Json) -> Iterator[str]:
 
 def _marked(tokens: list[Json]) -> Iterator[str]:
     """Join the texts of neighbours of one kind, so that a character in several tokens stays whole."""
-    in_colour = sys.stdout.isatty()
+    in_colour = is_coloured()
     learnt = False
     for token in tokens:
         if not in_colour and token["supervised"] != learnt:

@@ -142,7 +142,8 @@ def train(suite: Suite, plans: list[Plan]) -> Iterator[Plan]:
         console.print(f"[bold]{plan.name}[/bold] on {plan.base}: {len(plan.questions())} rows")
         ended = follow(suite, jobs[plan.name], as_json=False)
         if ended["status"] != "succeeded":
-            raise SystemExit(f"Training {plan.name} ended as {ended['status']}.")
+            why = ended["error"]["message"] if ended["error"] else f"it was {ended['status']}."
+            raise SystemExit(f"{plan.name} did not train: {why}")
         progress = ended["tenon"]["progress"]
         seconds = time.monotonic() - started
         console.print(f"{progress['step']} steps in {seconds:.0f} s, loss of the last one {progress['loss']:.3f}")

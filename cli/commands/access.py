@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
+from cli.arguments import key_argument, limit_option
 from cli.client import Json, connect
 from cli.output import json_option, print_json, print_table, printable, shown_time
-from services.common.resource_names import check_slug
+from cli.versions import short
 
 _SCOPES = click.Choice(["read", "train", "serve", "admin"])
 
@@ -48,28 +49,55 @@ def create(
 
 
 @key.command("list")
+@limit_option
 @json_option
 @click.pass_obj
-def list_keys(data_dir: Path | None, as_json: bool) -> None:
+def list_keys(data_dir: Path | None, limit: int | None, as_json: bool) -> None:
     """List the project's keys, the newest first."""
     with connect(data_dir) as suite:
-        rows = list(suite.listed("/v1/api_keys"))
+        rows = list(suite.listed("/v1/api_keys", limit=limit))
     if as_json:
         print_json(rows)
         return
     columns = {"id": "ID", "display_name": "NAME", "prefix": "BEGINS", "may": "MAY", "state": "STATE", "made": "MADE"}
     shown = [{**row, "may": _may(row), "state": _state(row), "made": shown_time(row["create_time"])} for row in rows]
-    print_table(shown, columns, empty="No keys yet. Make one: tenon key create --scope serve", whole=("id",))
+    empty = "No keys yet. Make one: tenon key create --scope serve"
+    print_table(shown, columns, empty=empty, whole=("id", "state"), spare=("prefix", "made"))
+
+
+@key.command("show")
+@key_argument
+@json_option
+@click.pass_obj
+def show(data_dir: Path | None, key_id: str, as_json: bool) -> None:
+    """Show a key, without its secret, which nobody has but its holder."""
+    with connect(data_dir) as suite:
+        found = suite.get(f"/v1/api_keys/{key_id}")
+    if as_json:
+        print_json(found)
+        return
+    lines = {
+        "name": found["display_name"],
+        "begins": found["prefix"],
+        "project": found["project"],
+        "may": _may(found),
+        "state": _state(found),
+        "limits": _limits(found),
+        "made": f"{shown_time(found['create_time'])} by {found['creator'] or 'the suite'}",
+    }
+    for label, value in lines.items():
+        if value:
+            click.echo(printable(f"{label + ':':<10}{value}"))
 
 
 @key.command("revoke")
-@click.argument("key_id")
+@key_argument
 @json_option
 @click.pass_obj
 def revoke(data_dir: Path | None, key_id: str, as_json: bool) -> None:
     """End a key, within five seconds everywhere."""
     with connect(data_dir) as suite:
-        ended = suite.post(f"/v1/api_keys/{check_slug(key_id, 'key_id')}/revoke")
+        ended = suite.post(f"/v1/api_keys/{key_id}/revoke")
     print_json(ended) if as_json else click.echo(f"{key_id} is revoked.")
 
 
@@ -93,12 +121,13 @@ def create_project(data_dir: Path | None, project_id: str, display_name: str, as
 
 
 @project.command("list")
+@limit_option
 @json_option
 @click.pass_obj
-def list_projects(data_dir: Path | None, as_json: bool) -> None:
+def list_projects(data_dir: Path | None, limit: int | None, as_json: bool) -> None:
     """List the projects that the key is for."""
     with connect(data_dir) as suite:
-        rows = list(suite.listed("/v1/projects"))
+        rows = list(suite.listed("/v1/projects", limit=limit))
     if as_json:
         print_json(rows)
         return
@@ -108,13 +137,14 @@ def list_projects(data_dir: Path | None, as_json: bool) -> None:
 
 @click.command()
 @click.option("--all-projects", is_flag=True, help="Of every project.")
-@click.option("--limit", type=click.IntRange(1, 500), default=50, help="At most so many.  [default: 50]")
+@click.option("--limit", type=click.IntRange(1), metavar="N", default=50, help="At most so many.  [default: 50]")
 @json_option
 @click.pass_obj
 def audit(data_dir: Path | None, all_projects: bool, limit: int, as_json: bool) -> None:
     """Show what was changed, by whom and from where, the latest first."""
     with connect(data_dir) as suite:
-        rows = suite.get("/v1/audit_events", page_size=limit, all_projects=str(all_projects).lower())["data"]
+        everywhere = str(all_projects).lower()
+        rows = list(suite.listed("/v1/audit_events", limit=limit, all_projects=everywhere))
     if as_json:
         print_json(rows)
         return
@@ -125,14 +155,30 @@ def audit(data_dir: Path | None, all_projects: bool, limit: int, as_json: bool) 
             "when": shown_time(row["time"]),
             "who": printable(row["principal"].rpartition("/")[2]),
             "what": row["method"].rpartition("/")[2],
+            "resource": _resource(row, with_project=all_projects),
         }
         for row in rows
     ]
-    print_table(shown, columns, empty="Nothing was changed yet.", whole=("when", "who", "what", "code"))
+    print_table(
+        shown, columns, empty="Nothing was changed yet.", whole=("when", "who", "what", "code"), spare=("peer",)
+    )
+
+
+def _resource(row: Json, *, with_project: bool) -> str:
+    name = str(row["resource"])
+    if not with_project:
+        name = name.removeprefix(f"projects/{row['project']}/")
+    parent, _, last = name.rpartition("/")
+    return f"{parent}/{short(last)}" if parent.endswith("/versions") else name
 
 
 def _may(row: Json) -> str:
     return ", ".join(row["scopes"]) + (" in all projects" if row["all_projects"] else "")
+
+
+def _limits(row: Json) -> str:
+    limits = {"requests": row["requests_per_minute"], "tokens": row["tokens_per_minute"]}
+    return ", ".join(f"{limit:,} {what} a minute" for what, limit in limits.items() if limit)
 
 
 def _state(row: Json) -> str:

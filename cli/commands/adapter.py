@@ -5,20 +5,13 @@ from pathlib import Path
 
 import click
 
+from cli.arguments import adapter_argument, checked_id, limit_option
 from cli.client import Json, Suite, connect
 from cli.commands.adapter_export import export
 from cli.commands.adapter_import import import_
 from cli.output import json_option, print_json, print_table, printable, shown_time
 from cli.versions import find_version, short
-from services.common.resource_names import check_slug
-
-
-def _checked_id(_: click.Context, parameter: click.Parameter, value: str) -> str:
-    # It becomes a part of a path.
-    return check_slug(value, (parameter.name or "").removesuffix("_id"))
-
-
-_adapter_name = click.argument("name", callback=_checked_id)
+from services.common.errors import DomainError, Reason
 
 
 @click.group()
@@ -31,12 +24,13 @@ adapter.add_command(export)
 
 
 @adapter.command("list")
+@limit_option
 @json_option
 @click.pass_obj
-def list_(data_dir: Path | None, as_json: bool) -> None:
+def list_(data_dir: Path | None, limit: int | None, as_json: bool) -> None:
     """List the adapters, with the version that answers for each, its base, and who vouches for it."""
     with connect(data_dir) as suite:
-        rows = list(suite.listed("/v1/adapters"))
+        rows = list(suite.listed("/v1/adapters", limit=limit))
     if as_json:
         print_json(rows)
         return
@@ -49,11 +43,11 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
     }
     shown = [{**row, "latest": _latest(row), "changed": shown_time(row["update_time"])} for row in rows]
     empty = "No adapters yet. Train one: tenon train --base BASE --data FILE --name NAME"
-    print_table(shown, columns, empty=empty, whole=("id", "latest", "changed"))
+    print_table(shown, columns, empty=empty, whole=("id", "latest", "changed"), spare=("changed", "provenance"))
 
 
 @adapter.command("show")
-@_adapter_name
+@adapter_argument
 @json_option
 @click.pass_obj
 def show(data_dir: Path | None, name: str, as_json: bool) -> None:
@@ -77,7 +71,8 @@ def show(data_dir: Path | None, name: str, as_json: bool) -> None:
         "aliases": "ALIASES",
     }
     rows = [{**version, **_shown(version, found["aliases"])} for version in versions]
-    print_table(rows, columns, empty=f"{name} has no versions yet.", whole=("digest", "created"))
+    whole, spare = ("digest", "created"), ("signers", "base_model", "provenance")
+    print_table(rows, columns, empty=f"{name} has no versions yet.", whole=whole, spare=spare)
     for alias_ in found["aliases"]:
         if alias_["gated"] or alias_["reason"]:
             click.echo(printable(f"{name}:{alias_['id']} is {_gate(alias_)}"))
@@ -87,7 +82,7 @@ def show(data_dir: Path | None, name: str, as_json: bool) -> None:
 
 
 @adapter.command("revoke")
-@_adapter_name
+@adapter_argument
 @click.option("--version", "version", required=True, help="The version's digest, or its first 8 digits or more.")
 @click.option("--reason", required=True, help="Why, in a line: whoever asks for the version is told.")
 @json_option
@@ -109,8 +104,8 @@ def revoke(data_dir: Path | None, name: str, version: str, reason: str, as_json:
 
 
 @adapter.command("alias")
-@_adapter_name
-@click.argument("alias_id", metavar="ALIAS", callback=_checked_id)
+@adapter_argument
+@click.argument("alias_id", metavar="ALIAS", callback=checked_id)
 @click.argument("version", required=False)
 @click.option("--gated/--not-gated", default=None, help="Let it move only to versions that have learned.")
 @click.option("--reason", default="", help="Why its gate shall let it pass all the same, in a line; it is kept.")
@@ -144,6 +139,55 @@ def alias(
         click.echo("It is gated: it moves only to versions whose training report says that they learned.")
     if moved["reason"]:
         click.echo(printable(f"Kept as the reason: {moved['reason']}"))
+
+
+@adapter.command("rollback")
+@adapter_argument
+@click.option("--alias", "alias_id", default="latest", callback=checked_id, help="Alias to move.  [default: latest]")
+@click.option("--reason", default="", help="Why its gate shall let it pass all the same, in a line; it is kept.")
+@json_option
+@click.pass_obj
+def rollback(data_dir: Path | None, name: str, alias_id: str, reason: str, as_json: bool) -> None:
+    """Point an alias of an adapter at the version before the one it points at; one that was revoked is passed over."""
+    with connect(data_dir) as suite:
+        found = suite.get(f"/v1/adapters/{name}")
+        now = next((alias for alias in found["aliases"] if alias["id"] == alias_id), None)
+        if now is None:
+            raise DomainError(Reason.ALIAS_NOT_FOUND, f"{name} has no alias {alias_id}. {_known_aliases(found)}")
+        before = _version_before(list(suite.listed(f"/v1/adapters/{name}/versions")), now["version"])
+        if before is None:
+            text = f"{name} has no version before {short(now['version'])} that could answer."
+            raise DomainError(Reason.ADAPTER_VERSION_NOT_FOUND, f"{text} `tenon adapter show {name}` lists them.")
+        # Whoever has moved it meanwhile is not overruled.
+        body = {"version": before, "etag": now["etag"], **({"reason": reason} if reason else {})}
+        moved = suite.put(f"/v1/adapters/{name}/aliases/{alias_id}", body)
+    if as_json:
+        print_json(moved)
+        return
+    click.echo(f"{name}:{alias_id} answers with version {short(before)} again; before, with {short(now['version'])}.")
+
+
+@adapter.command("unalias")
+@adapter_argument
+@click.argument("alias_id", metavar="ALIAS", callback=checked_id)
+@json_option
+@click.pass_obj
+def unalias(data_dir: Path | None, name: str, alias_id: str, as_json: bool) -> None:
+    """Delete an alias of an adapter; the version that it points at stays."""
+    with connect(data_dir) as suite:
+        deleted = suite.delete(f"/v1/adapters/{name}/aliases/{alias_id}")
+    print_json(deleted) if as_json else click.echo(f"{name}:{alias_id} is deleted.")
+
+
+def _version_before(versions: Sequence[Json], digest: str) -> str | None:
+    """The newest version that can answer, of those older than one; versions come newest first."""
+    ids = [version["id"] for version in versions]
+    older = versions[ids.index(digest) + 1 :] if digest in ids else ()
+    return next((version["id"] for version in older if version["state"] == "ready"), None)
+
+
+def _known_aliases(found: Json) -> str:
+    return f"It has {', '.join(alias['id'] for alias in found['aliases']) or 'none'}."
 
 
 def _answers(found: Json) -> str:

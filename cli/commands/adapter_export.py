@@ -1,7 +1,6 @@
 """``tenon adapter export``: an adapter as a PEFT directory, with its manifest and signatures."""
 
 import hashlib
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,18 +8,19 @@ from pathlib import Path
 
 import click
 
+from cli.arguments import adapter_argument
 from cli.client import Json, Suite, connect
-from cli.output import json_option, print_json
+from cli.output import interruptible, json_option, print_json
+from cli.transfer import beside, passing, unwritable
 from cli.versions import find_version, is_version, short
 from services.common.admission.directory import ENVELOPE_FILE, MANIFEST_FILE
 from services.common.errors import DomainError, Reason
 from services.common.manifest import MAX_MANIFEST_BYTES, AdapterManifest, ManifestFile, manifest_digest
-from services.common.resource_names import check_slug
 from services.common.signing import MAX_ENVELOPE_BYTES
 
 
 @click.command("export")
-@click.argument("name")
+@adapter_argument
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--version", "reference", metavar="VERSION", help="A digest, its first digits, or an alias.  [default: latest]"
@@ -32,17 +32,17 @@ def export(data_dir: Path | None, *, name: str, directory: Path | None, referenc
 
     DIR is written completely or not at all, and must not exist or be empty.
     """
-    check_slug(name, "name")
     target = directory or Path(name)
     _require_free(target)
-    with connect(data_dir) as suite, _appearing(target) as pending:
+    with connect(data_dir) as suite, interruptible("Nothing is written."), _appearing(target) as pending:
         digest = _find(suite, name, reference)
         source = f"/v1/adapters/{name}/versions/{digest}/files"
         manifest = _manifest(suite, source, digest)
         (pending / MANIFEST_FILE).write_bytes(manifest.to_bytes())
         (pending / ENVELOPE_FILE).write_bytes(_small(suite.download(f"{source}/{ENVELOPE_FILE}"), MAX_ENVELOPE_BYTES))
         for file in manifest.files:
-            _write(suite.download(f"{source}/{file.path}"), pending / file.path, file)
+            chunks = passing(suite.download(f"{source}/{file.path}"), file.size, file.path)
+            _write(chunks, pending / file.path, file)
     written = _described(name, digest, manifest, target)
     print_json(written) if as_json else _print(written)
 
@@ -61,14 +61,14 @@ def _require_free(target: Path) -> None:
 @contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
     """A directory beside the target that takes its name at the end of the block, or vanishes."""
-    pending = target.absolute().with_name(f".{target.absolute().name}-{secrets.token_hex(8)}")
+    pending = beside(target)
     try:
         pending.mkdir()
         yield pending
         # Over an empty directory this works too, and never over another.
         pending.rename(target)
     except OSError as error:
-        raise DomainError(Reason.INVALID_ARGUMENT, f"{target} cannot be written: {error.strerror}.") from None
+        raise unwritable(target, error) from None
     finally:
         shutil.rmtree(pending, ignore_errors=True)
 

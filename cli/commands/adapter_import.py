@@ -6,10 +6,12 @@ from typing import Final
 
 import click
 
+from cli.arguments import base_option, completing
 from cli.client import Json, Suite, connect
 from cli.keys import own_public_key
 from cli.local_base import slug
-from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, CommandError, json_option, print_json
+from cli.names import ADAPTERS
+from cli.output import EXIT_REFUSED, EXIT_UNUSABLE, CommandError, interruptible, json_option, print_json
 from cli.versions import short
 from services.common.admission.directory import (
     CHAT_TEMPLATE_FILE,
@@ -32,9 +34,13 @@ FAULTS: Final = frozenset({Reason.SAFETENSORS_INVALID, Reason.MANIFEST_INVALID, 
 
 @click.command("import")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--base", "base_id", metavar="NAME", required=True, help="Base model it was trained on, by its id.")
+@base_option("Base model it was trained on, by its id.", metavar="NAME", required=True)
 @click.option(
-    "--name", "adapter_id", metavar="ADAPTER", help="Id to give it.  [default: made from the directory's name]"
+    "--name",
+    "adapter_id",
+    metavar="ADAPTER",
+    shell_complete=completing(ADAPTERS),
+    help="Id to give it.  [default: made from the directory's name]",
 )
 @click.option(
     "--ignore-manifest", is_flag=True, help="Declare it anew, though it comes with a manifest of its own, if it does."
@@ -69,7 +75,7 @@ def import_(
         raise CommandError(error, EXIT_UNUSABLE) from None
     try:
         files = _files(directory, ignore_manifest=ignore_manifest)
-        with connect(data_dir) as suite:
+        with connect(data_dir) as suite, interruptible("Nothing is kept of what was not sent whole."):
             before = _what_answered(suite, name)
             version = suite.upload_files(f"/v1/adapters/{name}/versions", files, {"base_model": base_id})
     except DomainError as error:

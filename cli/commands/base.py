@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from cli.arguments import base_argument, completing, limit_option
 from cli.client import Json, Suite, connect
 from cli.derivation import check_derived, find_origin, origin_name
 from cli.local_base import slug
-from cli.output import json_option, print_json, print_table
+from cli.names import BASES
+from cli.output import interruptible, json_option, print_json, print_table, printable, shown_time
 from cli.suite.options import default_data_dir
 from services.common.bases.sources import fetch_base, pin_source
 from services.common.errors import DomainError, Reason
@@ -24,7 +26,12 @@ def base() -> None:
 @base.command("add")
 @click.argument("source")
 @click.option("--name", "base_id", help="Id to register it under.  [default: made from the source]")
-@click.option("--derived-from", "origin", help="Registered base that this one is a copy of in another number format.")
+@click.option(
+    "--derived-from",
+    "origin",
+    shell_complete=completing(BASES),
+    help="Registered base that this one is a copy of in another number format.",
+)
 @json_option
 @click.pass_obj
 def add(data_dir: Path | None, source: str, base_id: str | None, origin: str | None, as_json: bool) -> None:
@@ -37,7 +44,8 @@ def add(data_dir: Path | None, source: str, base_id: str | None, origin: str | N
     A base of another architecture, tokenizer or processor is refused.
     """
     cache = (data_dir or default_data_dir()) / "cache"
-    with connect(data_dir) as suite:
+    known = "Nothing is registered; the same command goes on with what was fetched."
+    with connect(data_dir) as suite, interruptible(known):
         registered = register_base(suite, source, base_id or default_id(source), cache, origin=origin)
         root = registered["fingerprint"]["derived_from"]
         roots = suite.get("/v1/base_models", fingerprint_id=root)["data"] if root else []
@@ -52,12 +60,13 @@ def add(data_dir: Path | None, source: str, base_id: str | None, origin: str | N
 
 
 @base.command("list")
+@limit_option
 @json_option
 @click.pass_obj
-def list_(data_dir: Path | None, as_json: bool) -> None:
+def list_(data_dir: Path | None, limit: int | None, as_json: bool) -> None:
     """List the registered base models."""
     with connect(data_dir) as suite:
-        rows = list(suite.listed("/v1/base_models"))
+        rows = list(suite.listed("/v1/base_models", limit=limit))
     if as_json:
         print_json(rows)
         return
@@ -78,6 +87,39 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
     ]
     empty = "No base models yet. Add one: tenon base add hf://Qwen/Qwen2.5-0.5B-Instruct"
     print_table(shown, columns, empty=empty, whole=whole)
+
+
+@base.command("show")
+@base_argument
+@json_option
+@click.pass_obj
+def show(data_dir: Path | None, base_id: str, as_json: bool) -> None:
+    """Show a base: its fingerprint, part by part, and where its files are; with --json, the whole document of it."""
+    with connect(data_dir) as suite:
+        found = suite.get(f"/v1/base_models/{base_id}", view="full")
+        root = found["fingerprint"]["derived_from"]
+        roots = suite.get("/v1/base_models", fingerprint_id=root)["data"] if root else []
+    if as_json:
+        print_json(found)
+        return
+    known = found["fingerprint"]
+    lines = {
+        "name": found["display_name"],
+        "architecture": known["architecture"],
+        "parameters": f"{int(known['parameter_count']):,}",
+        "fingerprint": known["id"],
+        "config": known["config_digest"],
+        "structure": known["structure_root"],
+        "weights": known["weights_root"],
+        "tokenizer": known["tokenizer_digest"] or "none",
+        "chat template": known["chat_template_digest"] or "none",
+        "derived from": origin_name(roots, found) if root else "",
+        "sources": ", ".join(found["sources"]),
+        "registered": shown_time(found["create_time"]),
+    }
+    for label, value in lines.items():
+        if value:
+            click.echo(printable(f"{label + ':':<15}{value}"))
 
 
 def register_base(suite: Suite, source: str, base_id: str, cache: Path, *, origin: str | None = None) -> Json:

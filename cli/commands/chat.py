@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from cli.arguments import base_option, model_argument
 from cli.client import Json, Suite, connect
 from cli.output import json_option, print_json
 from cli.versions import find_model
@@ -13,10 +14,10 @@ from services.common.errors import DomainError, Reason
 
 
 @click.command()
-@click.argument("model")
+@model_argument
 @click.option("--message", "-m", help="Ask this and end; without it, a conversation from the terminal.")
 @click.option("--system", help="System message.")
-@click.option("--base", "base_id", help="Refuse unless MODEL was trained on this base.")
+@base_option("Refuse unless MODEL was trained on this base.")
 @click.option("--max-tokens", type=int, help="Longest answer.")
 @click.option("--temperature", type=float, help="0 picks the likeliest token.")
 @click.option("--seed", type=int, help="Makes picks repeatable.")
@@ -39,6 +40,8 @@ def chat(
     **options: float | str | None,
 ) -> None:
     """Talk to MODEL: a base, an adapter, adapter:alias, or adapter@version with 8 digits of the version or more."""
+    if as_json and message is None:
+        raise click.UsageError("--json needs --message: a conversation is text.")
     request: Json = {
         {"base_id": "base_model"}.get(key, key): value for key, value in options.items() if value is not None
     }

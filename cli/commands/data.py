@@ -1,15 +1,16 @@
 """``tenon data``: training data."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from cli.arguments import base_option, data_argument, limit_option
 from cli.client import Json, connect
+from cli.commands.data_download import download
 from cli.commands.data_expand import expand
-from cli.output import EXIT_UNUSABLE, json_option, print_json, print_table, shown_time
+from cli.output import EXIT_UNUSABLE, interruptible, json_option, print_json, print_table, shown_unix_time
 from cli.tokens import print_preview, print_summary
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,6 +24,7 @@ def data() -> None:
     """Training data."""
 
 
+data.add_command(download)
 data.add_command(expand)
 
 
@@ -41,7 +43,7 @@ def length_option(command: F) -> F:
 @data.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 @format_option
-@click.option("--base", "base_id", help="Base to count tokens with, by its id: how long rows are, what is learnt.")
+@base_option("Base to count tokens with, by its id: how long rows are, what is learnt.")
 @length_option
 @json_option
 @click.pass_obj
@@ -78,18 +80,19 @@ def check(
 @click.pass_obj
 def upload(data_dir: Path | None, file: Path, format_: str | None, as_json: bool) -> None:
     """Store FILE as a data set, if every row is good, and print its id."""
-    with connect(data_dir) as suite:
+    with connect(data_dir) as suite, interruptible("Nothing is stored of what was not sent whole."):
         stored = suite.upload("/v1/files", file, {"purpose": "fine-tune", **_query(format=format_)})
     print_json(stored) if as_json else click.echo(stored["id"])
 
 
 @data.command("list")
+@limit_option
 @json_option
 @click.pass_obj
-def list_(data_dir: Path | None, as_json: bool) -> None:
+def list_(data_dir: Path | None, limit: int | None, as_json: bool) -> None:
     """List the stored data sets, newest first."""
     with connect(data_dir) as suite:
-        rows = suite.get("/v1/files", limit=1000)["data"]
+        rows = list(suite.listed_as_openai("/v1/files", limit=limit))
     if as_json:
         print_json(rows)
         return
@@ -99,8 +102,8 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
 
 
 @data.command("show")
-@click.argument("data_id")
-@click.option("--base", "base_id", help="Base to count tokens with, by its id.")
+@data_argument
+@base_option("Base to count tokens with, by its id.")
 @length_option
 @json_option
 @click.pass_obj
@@ -123,8 +126,8 @@ def show(
 
 
 @data.command("preview")
-@click.argument("data_id")
-@click.option("--base", "base_id", required=True, help="Base to be trained on, by its id.")
+@data_argument
+@base_option("Base to be trained on, by its id.", required=True)
 @length_option
 @click.option("--skip", type=click.IntRange(min=0), default=0, help="Rows to pass over.  [default: 0]")
 @click.option("--limit", type=click.IntRange(1, 50), default=5, help="Rows to show.  [default: 5]")
@@ -150,15 +153,25 @@ def preview(
     print_json(shown) if as_json else print_preview(shown)
 
 
+@data.command("delete")
+@data_argument
+@json_option
+@click.pass_obj
+def delete(data_dir: Path | None, data_id: str, as_json: bool) -> None:
+    """Delete a stored data set for good; jobs that have used it stay, and one that still needs it keeps it."""
+    with connect(data_dir) as suite:
+        deleted = suite.delete(f"/v1/files/{data_id}")
+    print_json(deleted) if as_json else click.echo(f"{data_id} is deleted.")
+
+
 def _query(**values: str | int | None) -> dict[str, str]:
     return {key: str(value) for key, value in values.items() if value is not None}
 
 
 def _shown(row: Json) -> Json:
-    created = datetime.fromtimestamp(row["created_at"], UTC)
     tenon = row["tenon"]
     rows = f"{tenon['statistics']['row_count']:,}"
-    return {"format": tenon["format"], "rows": rows, "created": shown_time(created.isoformat())}
+    return {"format": tenon["format"], "rows": rows, "created": shown_unix_time(row["created_at"])}
 
 
 def _print_faults(file: Path, faults: list[Json]) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
+from cli.arguments import complete_models
 from cli.client import Json, Suite, connect
 from cli.expansion.asking import Asker
 from cli.expansion.making import Maker, Offer, Wish, make
 from cli.expansion.result import Result
 from cli.expansion.rules import Rejection, prompt_key
 from cli.expansion.sources import Expansion, go_on, read_rows
-from cli.output import EXIT_FAILED, EXIT_INTERRUPTED, json_option, print_json, print_table
+from cli.output import EXIT_FAILED, interrupted, json_option, print_json, print_table
 from cli.progress import counting_bar
 from cli.tokens import print_summary
 from cli.versions import find_model
@@ -39,7 +40,12 @@ class Choices:
 
 @click.command("expand")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--model", required=True, help="Who rewords: a base or an adapter that the suite serves.")
+@click.option(
+    "--model",
+    required=True,
+    shell_complete=complete_models,
+    help="Who rewords: a base or an adapter that the suite serves.",
+)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write, as JSON Lines.")
 @click.option(
     "--variants", type=click.IntRange(1, MOST_VARIANTS), default=5, help="Variants of each row.  [default: 5]"
@@ -116,8 +122,7 @@ def _expand(suite: Suite, choices: Choices, expansion: Expansion, result: Result
                 result.save_now_and_then()
     except KeyboardInterrupt:
         stopped.set()
-        click.echo(_kept(result), err=True)
-        raise SystemExit(EXIT_INTERRUPTED) from None
+        raise interrupted(_kept(result)) from None
     except DomainError as error:
         stopped.set()
         text = f"{error.message} {_kept(result)}"

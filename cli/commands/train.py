@@ -6,11 +6,13 @@ from typing import TypeVar
 
 import click
 
-from cli.client import Suite, connect
+from cli.arguments import base_option, completing
+from cli.client import connect
 from cli.commands.data import FORMATS
-from cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, json_option, print_json
+from cli.names import ADAPTERS
+from cli.output import EXIT_REFUSED, json_option, print_json
 from cli.plans import show_plan
-from cli.progress import follow
+from cli.progress import follow_to_success
 
 N = TypeVar("N", int, float)
 
@@ -38,14 +40,19 @@ class _PatternValue(click.ParamType[tuple[str, N]]):
 
 
 @click.command()
-@click.option("--base", "base_id", required=True, help="Base model to train on, by its id.")
+@base_option("Base model to train on, by its id.", required=True)
 @click.option(
     "--data", "file", required=True, type=click.Path(path_type=Path), help="JSON, JSONL or Parquet file of rows."
 )
 @click.option(
     "--validation-data", "validation_file", type=click.Path(path_type=Path), help="File of rows to measure on alone."
 )
-@click.option("--name", required=True, help="Id of the adapter; a new version is added where it exists.")
+@click.option(
+    "--name",
+    required=True,
+    shell_complete=completing(ADAPTERS),
+    help="Id of the adapter; a new version is added where it exists.",
+)
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Row layout.  [default: detected]")
 @click.option("--epochs", type=int, help="Passes over the data.")
 @click.option("--batch-size", type=int, help="Rows per optimizer step.")
@@ -114,7 +121,9 @@ def train(
 ) -> None:
     """Upload a file, train an adapter on a base, and register it.
 
-    With --dry-run nothing is trained: the plan is printed, and the exit status is 3 if it is hopeless. Ctrl-C leaves the job running; `tenon job watch` finds it again, `tenon job cancel` stops it.
+    With --dry-run nothing is trained: the plan is printed, and the exit status is 3 if it is hopeless. Exit status 7 if
+    the job did not succeed. Ctrl-C leaves the job running; `tenon job watch` finds it again, `tenon job cancel` stops it.
+    With --json, a document a line while it trains: the job, then each of its events.
     """
     if validation_file and validation_fraction is not None:
         raise click.UsageError("Give --validation-data or --validation-fraction, not both.")
@@ -147,14 +156,4 @@ def train(
         if detach:
             print_json(job) if as_json else click.echo(job["id"])
             return
-        _wait(suite, job["id"], as_json=as_json)
-
-
-def _wait(suite: Suite, job_id: str, *, as_json: bool) -> None:
-    try:
-        ended = follow(suite, job_id, as_json=as_json)
-    except KeyboardInterrupt:
-        click.echo(f"{job_id} goes on. See it with `tenon job watch {job_id}`.", err=True)
-        raise SystemExit(EXIT_INTERRUPTED) from None
-    if ended["status"] != "succeeded":
-        raise SystemExit(EXIT_FAILED)
+        follow_to_success(suite, job["id"], as_json=as_json)

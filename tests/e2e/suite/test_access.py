@@ -260,8 +260,8 @@ def test_a_name_that_no_database_keeps_is_refused_and_written_down(
 
 def test_the_command_line_says_what_is_missing(trained: RunningSuite, keys: Keys) -> None:
     ran = trained.tenon("adapter", "list", env=environment(TENON_API_KEY=keys.revoked))
-    assert ran.returncode == 3
+    assert ran.returncode == 6
     assert "There is no valid API key" in ran.stderr
     ran = trained.tenon("job", "cancel", "nothing", env=environment(TENON_API_KEY=keys.reader))
-    assert ran.returncode == 3
+    assert ran.returncode == 6
     assert "This key lacks the scope for that: it needs train" in ran.stderr

@@ -109,7 +109,7 @@ def test_a_job_for_a_base_that_has_vanished_fails_and_says_so(
     assert trained.tenon("base", "add", base, "--name", "gone").returncode == 0
     shutil.rmtree(base)
     ran = trained.tenon("train", "--base", "gone", "--data", rows_file, "--name", "never")
-    assert ran.returncode == 1
+    assert ran.returncode == 7
     assert str(base) in ran.stderr
     assert "never" not in trained.tenon("adapter", "list", "--json").stdout
 
@@ -138,10 +138,11 @@ def test_a_base_of_another_architecture_is_no_derivative(trained: RunningSuite, 
     place = make_tiny_base(tmp_path / "stranger", "gpt2", seed=13)
     ran = trained.tenon("base", "add", place, "--derived-from", "tiny-qwen", "--json")
     assert ran.returncode == 3
-    assert "stranger" in ran.stderr
-    assert "cannot be derived from tiny-qwen" in ran.stderr
-    assert "They are different architectures" in ran.stderr
-    error = json.loads(ran.stdout)["error"]
+    assert ran.stdout == ""
+    error = json.loads(ran.stderr.splitlines()[-1])["error"]
+    assert "stranger" in error["message"]
+    assert "cannot be derived from tiny-qwen" in error["message"]
+    assert "They are different architectures" in error["message"]
     assert (error["reason"], error["metadata"]["verdict"]) == ("BASE_FINGERPRINT_MISMATCH", "ARCHITECTURE_DIFFERS")
     assert trained.tenon("base", "list", "--json").stdout == before
 

@@ -101,7 +101,7 @@ def test_a_job_can_be_listed_watched_and_cancelled(trained: RunningSuite, rows_f
     assert json.loads(trained.tenon("job", "resume", job, "--json").stdout)["tenon"]["priority"] == 5
     assert trained.tenon("job", "cancel", job).returncode == 0
     watched = trained.tenon("job", "watch", job)
-    assert watched.returncode == 1
+    assert watched.returncode == 7
     assert "cancelled" in watched.stderr
     assert "slow" not in trained.tenon("adapter", "list", "--json").stdout
 

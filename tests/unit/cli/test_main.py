@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from cli import command_line
 from cli.command_line import tenon
 from cli.commands import adapter_import
-from cli.output import EXIT_REFUSED, CommandError
+from cli.output import EXIT_REFUSED
 from services.common.errors import DomainError, Reason
 from tests.support.suite import environment
 
@@ -39,11 +39,12 @@ def test_an_interrupt_while_the_command_line_is_loaded(handler: str, status: int
 
 
 def document(*arguments: str) -> dict[str, object]:
-    """What a command that fails prints on stdout."""
+    """What a command that fails prints on stderr."""
     ran = CliRunner().invoke(tenon, arguments)
-    assert ran.exception is not None
-    assert ran.stdout.count("\n") == 1
-    error: dict[str, object] = json.loads(ran.stdout)["error"]
+    assert ran.exit_code != 0
+    assert ran.stdout == ""
+    assert ran.stderr.count("\n") == 1
+    error: dict[str, object] = json.loads(ran.stderr)["error"]
     return error
 
 
@@ -71,19 +72,18 @@ def test_an_error_with_a_status_of_its_own(
 
     monkeypatch.setattr(adapter_import, "require_adapter", lambda _: None)
     monkeypatch.setattr(adapter_import, "refuse_unsafe", refused)
-    arguments = ["adapter", "import", str(tmp_path), "--name", "x", "--base", "b", "--json"]
-    ran = CliRunner().invoke(tenon, arguments)
-    assert isinstance(ran.exception, CommandError)
-    assert ran.exception.status == EXIT_REFUSED
+    arguments = ["adapter", "import", str(tmp_path), "--name", "x", "--base", "b"]
+    ran = CliRunner().invoke(tenon, [*arguments, "--json"])
+    assert ran.exit_code == EXIT_REFUSED
+    assert json.loads(ran.stderr) == {
+        "error": {"reason": "MANIFEST_INVALID", "message": "It is none.", "metadata": {"key": "files"}}
+    }
     monkeypatch.setattr(sys, "argv", ["tenon", *arguments])
     with pytest.raises(SystemExit) as ended:
         command_line.run()
     said = capsys.readouterr()
     assert ended.value.code == EXIT_REFUSED
-    assert said.err == "Error: It is none.\n"
-    assert json.loads(said.out) == {
-        "error": {"reason": "MANIFEST_INVALID", "message": "It is none.", "metadata": {"key": "files"}}
-    }
+    assert (said.out, said.err) == ("", "Error: It is none.\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
