@@ -11,8 +11,9 @@ import click
 from rich.progress import Progress, TaskID
 
 from cli.client import Json
-from cli.output import json_option, print_json
+from cli.output import drop_output, json_option, print_json
 from cli.progress import counting_bar
+from cli.suite.backup.archive import Sink
 from cli.suite.backup.manifest import Header, Manifest
 from cli.suite.backup.writing import new_archive, open_suite, verify_backup, write_backup
 from cli.suite.options import UpOptions
@@ -114,6 +115,17 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def standard_output() -> Iterator[Sink]:
+    """The standard output, for bytes that somebody must read to their end."""
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        drop_output()
+        raise click.ClickException("Whoever reads the backup stopped before its end.") from None
 
 
 class _Bar:

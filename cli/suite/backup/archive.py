@@ -48,12 +48,8 @@ class ArchiveWriter:
         self.tally.begin(member)
         info = tarfile.TarInfo(member.name)
         info.size, info.mode, info.mtime = size, 0o600, int(time.time())
-        reading = _Reading(chunks, self._progress)
-        try:
-            self._tar.addfile(info, reading)  # type: ignore[arg-type]  # it reads, and no more is asked of it
-        except tarfile.TarError as error:
-            text = f"{member.name} changed while it was written to the archive ({error})."
-            raise DomainError(Reason.ARTIFACT_CORRUPT, text) from error
+        reading = _Reading(_at_least(chunks, size, member), self._progress)
+        self._tar.addfile(info, reading)  # type: ignore[arg-type]  # it reads, and no more is asked of it
         _forget_members(self._tar)
         found = reading.found()
         self.tally.end(member, found)
@@ -167,6 +163,16 @@ class _ArchiveReader:
             if member.kind is Kind.DATABASE:
                 self.tally.database(chunk)
             yield chunk
+
+
+def _at_least(chunks: Iterable[bytes], size: int, member: Member) -> Iterator[bytes]:
+    left = size
+    for chunk in chunks:
+        left -= len(chunk)
+        yield chunk
+    if left > 0:
+        text = f"{member.name} ends {left} bytes early: it was cut while it was written to the archive."
+        raise DomainError(Reason.ARTIFACT_CORRUPT, text)
 
 
 class _Reading:

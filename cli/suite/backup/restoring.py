@@ -5,7 +5,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
@@ -43,12 +43,16 @@ def restore_suite(stream: IO[bytes], target: Path, report: Report, *, postgres_u
     target = target.absolute()
     require_empty(target)
     with local_disk_errors(str(target)), _appearing(target) as directory:
+        directory.trusted_keys.mkdir(mode=0o700)
         receiver = _Receiver(directory, FileSystemStore.open(directory.artifacts))
         header, manifest = read_archive(stream, receiver.receive, report.advance)
         with server_alone(directory, postgres_uid) as server:
             server.restore(receiver.dump)
-            _check_blobs(server, receiver.store, manifest)
+            _settle_blobs(server, receiver, manifest)
         receiver.dump.unlink()
+        # Blobs and database made theirs durable; so must be the names of the rest.
+        for folder in (directory.keys, directory.trusted_keys, directory.run, directory.root):
+            sync_directory(folder)
     return header, manifest
 
 
@@ -74,6 +78,7 @@ class _Receiver:
 
     directory: DataDirectory
     store: FileSystemStore
+    blobs: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def dump(self) -> Path:
@@ -83,8 +88,8 @@ class _Receiver:
         if member.kind is Kind.BLOB:
             # Under the digest that it has; whether that is the one of its name is the reader's to see.
             self.store.put(member.project, chunks, max_bytes=size)
+            self.blobs.add((member.project, member.digest))
         elif member.kind is Kind.KEY:
-            self.directory.trusted_keys.mkdir(mode=0o700, exist_ok=True)
             _append(self.directory.root / member.name, chunks)
         elif member.kind is Kind.DATABASE:
             _append(self.dump, chunks)
@@ -99,13 +104,21 @@ def _append(path: Path, chunks: Iterator[bytes]) -> None:
         os.fsync(file.fileno())
 
 
-def _check_blobs(server: Server, store: FileSystemStore, manifest: Manifest) -> None:
-    """See that everything is there that the database refers to, but what its backup had to leave out."""
+def _settle_blobs(server: Server, receiver: _Receiver, manifest: Manifest) -> None:
+    """See that every blob is there that the database refers to, but what its backup left out, and no other.
+
+    A backup may hold bytes that were deleted while it was written: what somebody deleted must not come back.
+    """
     left_out = {(blob.project, blob.digest) for blob in manifest.left_out}
+    unused = receiver.blobs
     with server.connected() as connection:
         for found in list_references(connection):
-            if found.required and (found.project, found.digest) not in left_out:
-                store.stat(found.project, found.digest)
+            place = found.project, found.digest
+            if found.required and place not in left_out:
+                receiver.store.stat(*place)
+            unused.discard(place)
+    for place in unused:
+        receiver.store.delete(*place)
 
 
 @contextmanager
