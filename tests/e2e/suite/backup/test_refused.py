@@ -72,6 +72,18 @@ def test_through_a_pipe_it_is_the_same(taken: Taken, stopped: Path, tmp_path: Pa
         assert (tmp_path / "two" / name).read_bytes() == (stopped / name).read_bytes()
 
 
+def test_a_reader_that_leaves_is_told_of(stopped: Path) -> None:
+    backup = [sys.executable, "-m", "cli", "--data-dir", str(stopped), "backup", "-"]
+    with subprocess.Popen(
+        backup, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert (process.returncode, said) == (1, "Error: Whoever reads the backup stopped before its end.\n")
+
+
 def test_what_is_damaged_or_lost_is_named_and_left_out_only_on_request(stopped: Path, tmp_path: Path) -> None:
     damaged, lost, *_ = sorted((stopped / "artifacts" / "projects").rglob("blobs/sha256/*/*"))
     damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
