@@ -1,5 +1,6 @@
 """``tenon restore``: a suite from the file that ``tenon backup`` wrote."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -42,4 +43,6 @@ def restore(data_dir: Path | None, *, file: Path, own_data_dir: Path | None, as_
     if as_json:
         print_json({**done, "data_directory": str(options.data_dir.absolute())})
     else:
-        click.echo(f"{options.data_dir}: {summary(done)}.\nServe it with: tenon up --data-dir {options.data_dir}")
+        click.echo(
+            f"{options.data_dir}: {summary(done)}.\nServe it with: tenon up --data-dir {shlex.quote(str(options.data_dir))}"
+        )
