@@ -64,18 +64,12 @@ def backup(
         )
     options = UpOptions.resolve(own_data_dir or data_dir)
     directory = open_suite(options.data_dir.absolute())
-    with interruptible(), progress("backing up") as report:
-        if file == STANDARD:
-            sink = sys.stdout.buffer
-            manifest = write_backup(
-                directory, sink, report, postgres_uid=options.postgres_uid, skip_damaged=skip_damaged
-            )
-            sink.flush()
-        else:
-            with new_archive(file, force=force) as archive:
-                manifest = write_backup(
-                    directory, archive, report, postgres_uid=options.postgres_uid, skip_damaged=skip_damaged
-                )
+    with (
+        interruptible(),
+        progress("backing up") as report,
+        standard_output() if file == STANDARD else new_archive(file, force=force) as sink,
+    ):
+        manifest = write_backup(directory, sink, report, postgres_uid=options.postgres_uid, skip_damaged=skip_damaged)
     _tell_left_out(manifest)
     done = described(file, manifest, Header.own())
     if as_json:

@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_nothing(taken: Taken, tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.proof)])
 def test_who_interrupts_it_finds_nothing(taken: Taken, tmp_path: Path, number: signal.Signals) -> None:
     restore = [sys.executable, "-m", "cli", "restore", str(taken.archive), "--data-dir", str(tmp_path / "data")]
     with subprocess.Popen(restore, stderr=subprocess.PIPE, env=environment(), text=True) as process:
