@@ -40,6 +40,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "key": "cli.commands.access",
     "project": "cli.commands.access",
     "audit": "cli.commands.access",
+    "backup": "cli.commands.backup",
+    "restore": "cli.commands.restore",
     "completion": "cli.commands.completion",
     "fingerprint": "cli.commands.fingerprint",
     "seal": "cli.commands.seal",

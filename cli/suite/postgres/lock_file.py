@@ -15,6 +15,10 @@ from services.common.errors import DomainError, Reason
 CLOCK_SLACK_SECONDS: Final = 30
 """How far a server's own idea of its start may be from the kernel's: start-up work, and a clock that was set."""
 
+_PORT_LINE: Final = 4
+_STATUS_LINE: Final = 8
+"""Lines of the file, counted from 1: LOCK_FILE_LINE_* in Postgres's src/include/utils/pidfile.h."""
+
 
 def remove_stale(data: Path) -> None:
     """Remove the file if the server that wrote it is gone. Call it when no marked process is left.
@@ -38,6 +42,17 @@ def remove_stale(data: Path) -> None:
             {"data_directory": str(data), "process": str(pid)},
         )
     file.unlink(missing_ok=True)
+
+
+def ready_port(data: Path) -> int | None:
+    """Read on which port the server on `data` listens; None while there is none that is ready."""
+    try:
+        lines = (data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return None
+    if len(lines) < _STATUS_LINE or lines[_STATUS_LINE - 1].strip() != "ready" or not lines[_PORT_LINE - 1].isdecimal():
+        return None
+    return int(lines[_PORT_LINE - 1])
 
 
 def _is_server_of(pid: int, data: Path, started: int) -> bool:

@@ -65,6 +65,15 @@ def installed_programs() -> Programs:
     return Programs.below(_wheel_root())
 
 
+def client_program(name: str) -> Path:
+    """Find one of the wheel's client programs, `pg_dump` or `pg_restore`, which run as whoever calls them.
+
+    Raises:
+        DomainError: PROCESS_FAILED, if the wheel is not installed.
+    """
+    return _wheel_root() / _INSTALLATION / "bin" / name
+
+
 def shared_programs(cache: Path = SHARED_COPY) -> Programs:
     """Find root's copy of the programs, made first if it is missing or damaged.
 

@@ -20,10 +20,10 @@ class PendingFile:
     come from a caller's iterator, whose own OSErrors say nothing about this disk.
     """
 
-    def __init__(self, directory: Path, errors: ErrorContext) -> None:
+    def __init__(self, directory: Path, errors: ErrorContext, prefix: str = PARTIAL_PREFIX) -> None:
         """Create the file in `directory`, which must be on the file system of its later place."""
         self._errors = errors
-        self._path = directory / f"{PARTIAL_PREFIX}{secrets.token_hex(16)}"
+        self._path = directory / f"{prefix}{secrets.token_hex(16)}"
         with errors():
             self._file: BinaryIO = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
@@ -55,9 +55,9 @@ class PendingFile:
 
 
 @contextmanager
-def pending_file(directory: Path, errors: ErrorContext) -> Iterator[PendingFile]:
+def pending_file(directory: Path, errors: ErrorContext, prefix: str = PARTIAL_PREFIX) -> Iterator[PendingFile]:
     """Open a `PendingFile` that is discarded at the end unless it was committed."""
-    pending = PendingFile(directory, errors)
+    pending = PendingFile(directory, errors, prefix)
     try:
         yield pending
     finally:

@@ -49,7 +49,7 @@ async def migrate(database: Database, schema: str, package: str) -> None:
         await connection.execute("SELECT set_config('statement_timeout', '0', true)")
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"tenon.migrate.{schema}"])
         applied = await _applied(connection, schema)
-        _check(known, applied, schema)
+        check_applied(known, applied, schema)
         for migration in known[len(applied) :]:
             await _apply(connection, schema, migration)
 
@@ -110,7 +110,17 @@ _RECORD: Final = SQL(
 )
 
 
-def _check(known: Sequence[Migration], applied: Mapping[int, str], schema: str) -> None:
+def check_applied(known: Sequence[Migration], applied: Mapping[int, str], schema: str) -> None:
+    """Make sure that this version of Tenon knows every migration that a schema has seen.
+
+    Args:
+        known: the migrations that this version has, in order.
+        applied: digests of those that were applied, by version.
+        schema: its name.
+
+    Raises:
+        DomainError: DATABASE_TOO_NEW.
+    """
     newest = max(applied, default=0)
     metadata = {"schema": schema, "known": str(len(known)), "applied": str(newest)}
     if newest > len(known):

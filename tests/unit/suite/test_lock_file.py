@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.suite.postgres.lock_file import remove_stale
+from cli.suite.postgres.lock_file import ready_port, remove_stale
 from services.common.errors import DomainError, Reason
 from tests.unit.suite.conftest import Eventually
 from tests.unit.suite.programs import alive
@@ -68,3 +68,12 @@ def test_a_server_on_other_data_is_no_obstacle(
     file = write(data, server.pid)
     remove_stale(data)
     assert not file.exists()
+
+
+def test_the_port_is_known_once_the_server_is_ready(tmp_path: Path) -> None:
+    assert ready_port(tmp_path) is None
+    file = write(tmp_path, os.getpid())
+    assert ready_port(tmp_path) is None
+    for status, port in (("starting", None), ("stopping", None), ("ready   ", 5432)):
+        file.write_text(f"{os.getpid()}\n{tmp_path}\n1700000000\n5432\n\n127.0.0.1\n  5432001   0\n{status}\n")
+        assert ready_port(tmp_path) == port
