@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "key": "cli.commands.access",
     "project": "cli.commands.access",
     "audit": "cli.commands.access",
+    "collect": "cli.commands.collect",
     "backup": "cli.commands.backup",
     "restore": "cli.commands.restore",
     "completion": "cli.commands.completion",

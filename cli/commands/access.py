@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cli.arguments import key_argument, limit_option
+from cli.arguments import checked_id, key_argument, limit_option
 from cli.client import Json, connect
 from cli.output import json_option, print_json, print_table, printable, shown_time
 from cli.versions import short
@@ -118,6 +118,17 @@ def create_project(data_dir: Path | None, project_id: str, display_name: str, as
     print_json(made) if as_json else click.echo(
         f"{made['id']} is there. Commands use it by TENON_PROJECT={made['id']}."
     )
+
+
+@project.command("delete")
+@click.argument("project_id", callback=checked_id)
+@json_option
+@click.pass_obj
+def delete_project(data_dir: Path | None, project_id: str, as_json: bool) -> None:
+    """Delete a project that holds nothing; its id is never given again."""
+    with connect(data_dir) as suite:
+        deleted = suite.delete(f"/v1/projects/{project_id}")
+    print_json(deleted) if as_json else click.echo(f"{project_id} is deleted.")
 
 
 @project.command("list")

@@ -179,6 +179,25 @@ def unalias(data_dir: Path | None, name: str, alias_id: str, as_json: bool) -> N
     print_json(deleted) if as_json else click.echo(f"{name}:{alias_id} is deleted.")
 
 
+@adapter.command("delete")
+@adapter_argument
+@click.option("--version", "version", help="Delete this version alone: its digest, or its first 8 digits or more.")
+@click.option("--force", is_flag=True, help="Delete the adapter's versions and aliases as well.")
+@json_option
+@click.pass_obj
+def delete(data_dir: Path | None, name: str, version: str | None, force: bool, as_json: bool) -> None:
+    """Delete an adapter, or one of its versions, for good; what still depends on it is named, and keeps it."""
+    if version is not None and force:
+        raise click.UsageError("--force is for a whole adapter; move or delete the aliases of a version yourself.")
+    with connect(data_dir) as suite:
+        if version is None:
+            deleted = suite.delete(f"/v1/adapters/{name}" + ("?force=true" if force else ""))
+        else:
+            deleted = suite.delete(f"/v1/adapters/{name}/versions/{find_version(suite, name, version)}")
+    what = name if version is None else f"Version {short(deleted['id'])} of {name}"
+    print_json(deleted) if as_json else click.echo(f"{what} is deleted.")
+
+
 def _version_before(versions: Sequence[Json], digest: str) -> str | None:
     """The newest version that can answer, of those older than one; versions come newest first."""
     ids = [version["id"] for version in versions]

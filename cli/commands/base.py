@@ -122,6 +122,17 @@ def show(data_dir: Path | None, base_id: str, as_json: bool) -> None:
             click.echo(printable(f"{label + ':':<15}{value}"))
 
 
+@base.command("delete")
+@base_argument
+@json_option
+@click.pass_obj
+def delete(data_dir: Path | None, base_id: str, as_json: bool) -> None:
+    """Delete a base that no adapter version and no job needs; its files stay where they are."""
+    with connect(data_dir) as suite:
+        deleted = suite.delete(f"/v1/base_models/{base_id}")
+    print_json(deleted) if as_json else click.echo(f"{base_id} is deleted.")
+
+
 def register_base(suite: Suite, source: str, base_id: str, cache: Path, *, origin: str | None = None) -> Json:
     """Fetch a base, fingerprint its bytes, and register it under an id; gives the registered base model.
 

@@ -145,6 +145,17 @@ def resume(data_dir: Path | None, job_id: str, as_json: bool) -> None:
     _ask(data_dir, job_id, "resume", as_json=as_json)
 
 
+@job.command("delete")
+@job_argument
+@json_option
+@click.pass_obj
+def delete(data_dir: Path | None, job_id: str, as_json: bool) -> None:
+    """Delete a job that has ended, with its events, its report and its checkpoints; the version that it made stays."""
+    with connect(data_dir) as suite:
+        deleted = suite.delete(f"/v1/training_jobs/{job_id}")
+    print_json(deleted) if as_json else click.echo(f"{job_id} is deleted.")
+
+
 def _ask(data_dir: Path | None, job_id: str, what: str, *, as_json: bool) -> None:
     with connect(data_dir) as suite:
         answer = suite.post(f"/v1/fine_tuning/jobs/{job_id}/{what}")

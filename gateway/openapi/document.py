@@ -38,6 +38,7 @@ TAGS: Final = [
     {"name": "Completions", "description": "Continuations of texts."},
     {"name": "Base models", "description": "Bases, known by the fingerprint of their bytes."},
     {"name": "Adapters", "description": "Adapters, their versions, files and aliases."},
+    {"name": "Storage", "description": "What lies in the artifact store."},
     {"name": "Access", "description": "Projects, keys, the audit log, and the console's session."},
     {"name": "Health", "description": "Whether the suite is there."},
 ]

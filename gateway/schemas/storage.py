@@ -10,7 +10,7 @@ from gateway.schemas.common import Accepted, Answered
 class CollectGarbage(Accepted):
     """How to collect garbage."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"dry_run": True}})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"dry_run": True}]})
 
     dry_run: bool = Field(False, description="Only say what would be deleted.")
 

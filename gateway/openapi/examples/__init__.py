@@ -54,6 +54,7 @@ EXAMPLES: Final[tuple[BaseModel, ...]] = (
     answers.CHAT,
     answers.CHUNK,
     answers.COMPLETION,
+    adapters.GARBAGE_COLLECTION,
     access.PROJECT,
     access.API_KEY,
     access.NEW_API_KEY,

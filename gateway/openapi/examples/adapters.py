@@ -6,6 +6,7 @@ from gateway.schemas.adapters import Adapter, AdapterFile, AdapterVersion, Alias
 from gateway.schemas.base_models import BaseModelObject, Fingerprint
 from gateway.schemas.common import Deleted
 from gateway.schemas.models import LoadedModel, Model, ModelDeleted, ModelExtension, ModelList, UnloadedModel
+from gateway.schemas.storage import GarbageCollection
 
 VERSION: Final = "7c000a8cab371dfaaf9f28235de519554ac43902705393f04ba44561c54c2046"
 FINGERPRINT: Final = "6b328bb82576beb5140cd257183f3abf19a176178672fafa8bd1758c238529fc"
@@ -102,6 +103,10 @@ LOADED_MODEL: Final = LoadedModel(
     compute="float32 on cpu",
     size_bytes=1_743_912,
     load_time=_TIME,
+)
+
+GARBAGE_COLLECTION: Final = GarbageCollection(
+    dry_run=False, blob_count=214, size_bytes=4_187_332_608, collected_count=9, collected_bytes=162_529_280
 )
 
 MODEL_DELETED: Final = ModelDeleted(id="wukong")

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.command_line import tenon
+from services.common.errors import DomainError, Reason
 from tests.support.suite import RunningSuite, environment
 
 
@@ -19,6 +20,14 @@ def document(suite: RunningSuite, *arguments: str | Path) -> object:
     ran = suite.invoke(*arguments, "--json")
     assert ran.exit_code == 0, ran.stderr
     return json.loads(ran.stdout)
+
+
+def refusal(suite: RunningSuite, reason: Reason, *arguments: str) -> str:
+    """The sentence with which a command is refused."""
+    error = suite.invoke(*arguments).exception
+    assert isinstance(error, DomainError)
+    assert error.reason is reason
+    return error.message
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +187,39 @@ def test_on_a_terminal_tables_are_bold_and_fit_and_uploads_have_a_bar(
     large.write_text("".join(f"{row}\n" for _ in range(600)))
     assert "large.jsonl" in on_a_terminal(trained, "data", "upload", large)
     assert trained.invoke("data", "upload", large).stderr == ""
+
+
+def test_what_was_made_is_deleted_and_what_needs_it_is_named(trained: RunningSuite, tmp_path: Path) -> None:
+    exported = tmp_path / "parrot"
+    assert trained.invoke("adapter", "export", "parrot", exported).exit_code == 0
+    imported = trained.invoke("adapter", "import", exported, "--base", "tiny-qwen", "--name", "brief")
+    assert imported.exit_code == 0, imported.stderr
+    assert "aliases/latest" in refusal(trained, Reason.RESOURCE_IN_USE, "adapter", "delete", "brief")
+    with trained.client() as client:
+        version = client.get("/v1/adapters/brief")["latest_version"]
+    refusal(trained, Reason.RESOURCE_IN_USE, "adapter", "delete", "brief", "--version", version[:8])
+    assert trained.invoke("adapter", "unalias", "brief", "latest").exit_code == 0
+    gone = trained.invoke("adapter", "delete", "brief", "--version", version[:8])
+    assert gone.stdout == f"Version {version[:12]} of brief is deleted.\n"
+    assert document(trained, "adapter", "delete", "brief", "--force") == {
+        "id": "brief",
+        "object": "adapter",
+        "deleted": True,
+    }
+    assert "parrot" in refusal(trained, Reason.RESOURCE_IN_USE, "base", "delete", "tiny-qwen")
+    refusal(trained, Reason.TRAINING_JOB_NOT_FOUND, "job", "delete", "job-none")
+
+
+def test_a_project_is_made_and_deleted(trained: RunningSuite) -> None:
+    assert trained.invoke("project", "create", "fleeting").exit_code == 0
+    assert trained.invoke("project", "delete", "fleeting").stdout == "fleeting is deleted.\n"
+    assert "fleeting" not in trained.invoke("project", "list").stdout
+
+
+def test_a_collection_says_what_it_would_do(trained: RunningSuite) -> None:
+    told = trained.invoke("collect", "--dry-run")
+    assert told.exit_code == 0, told.stderr
+    assert "blobs would be deleted: 0.0 of" in told.stdout
+    found = document(trained, "collect")
+    assert isinstance(found, dict)
+    assert (found["dry_run"], found["collected_count"]) == (False, 0)
