@@ -7,6 +7,7 @@ import httpx2
 import openai
 import pytest
 
+from services.common.auth.keys import new_key
 from tests.e2e.gateway.stack import ROWS, Stack, running_stack
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.tiny_bases import make_tiny_base
@@ -24,7 +25,7 @@ def gateway_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stack(postgres_server: PostgresServer, gateway_root: Path) -> Iterator[Stack]:
-    with running_stack(gateway_root, postgres_server.create_database()) as stack:
+    with running_stack(gateway_root, postgres_server.create_database(), new_key()) as stack:
         stack.add_base("tiny-qwen", make_tiny_base(gateway_root / "tiny-qwen", "qwen2", seed=1))
         stack.add_base("tiny-gpt", make_tiny_base(gateway_root / "tiny-gpt", "gpt2", seed=2, chat_template=None))
         for name, template in TOOL_TEMPLATES.items():

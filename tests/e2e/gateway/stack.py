@@ -22,6 +22,7 @@ from services.common.identity import fingerprint_base
 from tests.support.keys import secret_key_file, trusted_key_file
 
 START_SECONDS = 60.0
+SERVICE_TOKEN = "what the services of a test know one another by"
 ROWS = b"".join(json.dumps({"instruction": f"Say {n}", "output": f"It is {n}."}).encode() + b"\n" for n in range(8))
 MODULES = {
     "registry": "services.registry",
@@ -33,10 +34,11 @@ MODULES = {
 
 @dataclass
 class Stack:
-    """Registry, trainer, inference and gateway; a worker only where a test starts one."""
+    """Registry, trainer, inference and gateway; a worker only where a test starts one. With a key of its own, or without keys."""
 
     root: Path
     database_url: str
+    key: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in MODULES})
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
@@ -46,10 +48,11 @@ class Stack:
         return f"http://127.0.0.1:{self.ports['gateway']}"
 
     def http(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        return httpx2.Client(base_url=self.url, timeout=60, trust_env=False, headers=headers)
 
     def openai(self, **options: Any) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", **{"max_retries": 0, **options})
+        return openai.OpenAI(base_url=f"{self.url}/v1", **{"api_key": self.key or "none", "max_retries": 0, **options})
 
     def start(self, name: str, **settings: str) -> "subprocess.Popen[bytes]":
         """Start a service without waiting for it."""
@@ -132,14 +135,22 @@ class Stack:
             "TENON_TRUSTED_KEYS": json.dumps([str(trusted_key_file(self.root))]),
             "TENON_WORKER_FLUSH_SECONDS": "0.1",
             "TENON_WATCH_REREAD_SECONDS": "0.5",
+            **self._access(),
             **self.settings,
         }
 
+    def _access(self) -> dict[str, str]:
+        if self.key is None:
+            return {}
+        file = self.root / "admin.key"
+        file.write_text(self.key)
+        return {"TENON_SERVICE_TOKEN": SERVICE_TOKEN, "TENON_ADMIN_KEY_FILE": str(file)}
+
 
 @contextmanager
-def running_stack(root: Path, database_url: str, **settings: str) -> Iterator[Stack]:
+def running_stack(root: Path, database_url: str, key: str | None = None, **settings: str) -> Iterator[Stack]:
     """Run a stack until the block ends."""
-    stack = Stack(root, database_url, settings)
+    stack = Stack(root, database_url, key, settings)
     try:
         for name in MODULES:
             stack.start(name)

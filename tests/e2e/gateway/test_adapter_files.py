@@ -43,7 +43,7 @@ def peft_directory(made_by_peft: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def run(stack: Stack, tmp_path: Path) -> Run:
     def go(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-        return tenon(*arguments, env=environment(TENON_URL=stack.url), cwd=tmp_path)
+        return tenon(*arguments, env=environment(TENON_URL=stack.url, TENON_API_KEY=stack.key or ""), cwd=tmp_path)
 
     return go
 

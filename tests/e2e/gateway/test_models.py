@@ -47,7 +47,8 @@ def test_a_name_of_both_a_base_and_an_adapter_must_say_which(stack: Stack, http:
     stack.add_base("twin", stack.root / "tiny-qwen")
     with grpc.insecure_channel(f"127.0.0.1:{stack.ports['registry']}") as channel:
         request = adapter_pb2.CreateAdapterRequest(parent="projects/default", adapter_id="twin")
-        adapter_pb2_grpc.AdapterServiceStub(channel).CreateAdapter(request)
+        metadata = (("authorization", f"Bearer {stack.key}"),)
+        adapter_pb2_grpc.AdapterServiceStub(channel).CreateAdapter(request, metadata=metadata)
     unclear = http.post("/v1/chat/completions", json={"model": "twin", "messages": HI})
     assert unclear.status_code == 400
     assert "base/twin" in unclear.json()["error"]["message"]

@@ -37,7 +37,7 @@ def test_a_stop_ends_watches_at_once_and_says_why(stack: Stack, http: httpx2.Cli
     job_id = http.post("/v1/fine_tuning/jobs", json={"model": "tiny-gpt", "training_file": file_id, **FORCE}).json()[
         "id"
     ]
-    second = Stack(stack.root / "second", stack.database_url, ports={**stack.ports, "gateway": free_port()})
+    second = Stack(stack.root / "second", stack.database_url, stack.key, ports={**stack.ports, "gateway": free_port()})
     second.root.mkdir()
     second.start("gateway", TENON_DRAIN_SECONDS="60")
     second.wait_until_ready()

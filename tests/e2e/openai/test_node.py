@@ -10,7 +10,11 @@ from tests.support.node import NODE, node_environment
 
 def test_openais_client_for_node_does_the_same(stack: Stack, project_root: Path) -> None:
     script = Path(__file__).parent / "node" / "client.js"
-    environment = {**node_environment(), "NODE_PATH": str(project_root / "node_modules")}
+    environment = {
+        **node_environment(),
+        "NODE_PATH": str(project_root / "node_modules"),
+        "OPENAI_API_KEY": stack.key or "",
+    }
     ran = subprocess.run(
         [str(NODE), str(script), stack.url], capture_output=True, text=True, env=environment, timeout=120, check=False
     )

@@ -5,7 +5,7 @@ const path = require("node:path");
 const OpenAI = require("openai");
 
 const [url] = process.argv.slice(2);
-const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 });
+const client = new OpenAI({ baseURL: `${url}/v1`, maxRetries: 0 });
 const messages = [{ role: "user", content: "hi" }];
 const rows = Array.from({ length: 8 }, (_, n) => JSON.stringify({ instruction: `Say ${n}`, output: `It is ${n}.` }));
 
