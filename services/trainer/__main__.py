@@ -43,8 +43,7 @@ from services.trainer.support.retry import at_once
 from services.trainer.transfer.adapter_export import AdapterExports
 from services.trainer.transfer.adapter_import import AdapterImports
 from services.trainer.transfer.publish import Publisher
-from tenon.registry.v1 import base_model_pb2_grpc
-from tenon.registry.v1.adapter_pb2_grpc import AdapterServiceStub
+from tenon.registry.v1 import adapter_pb2_grpc, base_model_pb2_grpc
 from tenon.trainer.v1 import adapter_transfer_pb2_grpc, dataset_pb2_grpc, storage_pb2_grpc, training_job_pb2_grpc
 
 UNPACKED_BY_PACKED: Final = 4
@@ -68,6 +67,18 @@ class Trainer:
     guard: Guard | None
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the trainer's parts are made of."""
+
+    settings: TrainerSettings
+    store: PostgresStore
+    artifacts: ArtifactStore
+    # These classes exist in the stubs alone.
+    base_models: "base_model_pb2_grpc.BaseModelServiceAsyncStub"
+    adapters: "adapter_pb2_grpc.AdapterServiceAsyncStub"
+
+
 @asynccontextmanager
 async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
     """Put the trainer together and look after its leases."""
@@ -88,91 +99,89 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
         remote_guard(settings, registry) as guard,
     ):
         await migrate_when_reachable(database, SCHEMA, MIGRATIONS)
-        store = PostgresStore(database)
-        queue = JobQueue(store.jobs, store.datasets, settings.job_lease_seconds, settings.job_max_attempts)
-        base_models, adapters = base_model_pb2_grpc.BaseModelServiceStub(registry), AdapterServiceStub(registry)
-        jobs = Jobs(store, artifacts, base_models)
-        imports = AdapterImports(
-            base_models=base_models,
-            publisher=Publisher(artifacts, adapters, store.blobs, persist=at_once),
-            signing_key=signing_key,
-            trust=trust,
-            max_bytes=settings.adapter_max_bytes,
-            upload_dir=settings.upload_dir,
-        )
-        exports = AdapterExports(adapters, artifacts)
-        planner = Planner(
-            datasets=store.datasets,
+        means = Means(
+            settings=settings,
+            store=PostgresStore(database),
             artifacts=artifacts,
-            base_models=base_models,
-            executor=LocalExecutor(STOP_SECONDS),
-            cache_dir=settings.cache_dir,
-            base_roots=settings.base_roots,
-            scratch=settings.upload_dir,
+            base_models=base_model_pb2_grpc.BaseModelServiceStub(registry),
+            adapters=adapter_pb2_grpc.AdapterServiceStub(registry),
         )
-        catalog, examinations = _datasets(settings, store, artifacts, base_models)
-        collector = Collector(
-            artifacts=artifacts, blobs=store.blobs, adapters=adapters, grace_seconds=settings.collect_grace_seconds
-        )
-        expiry = Expiry(
-            store=store,
-            catalog=catalog,
-            event_days=settings.job_event_retention_days,
-            dataset_days=settings.dataset_retention_days,
-        )
-
-        async def discard() -> dict[str, int]:
-            return {"count": await discard_checkpoints(store.jobs, artifacts)}
-
-        watcher = Watcher(store.jobs, wakeups, settings.watch_reread_seconds)
+        catalog, collector = _catalog(means), _collector(means)
         async with (
             beside(forward_notifications(database, EVENTS_CHANNEL, wakeups)),
-            beside(keep_recovering(queue, settings.job_lease_seconds / 3)),
-            beside(again_and_again("checkpoints discarded", discard, settings.job_lease_seconds)),
-            _tidying(settings, collector, expiry),
+            _caring(means),
+            _tidying(means, catalog, collector),
         ):
             services = [
-                _dataset_service(DatasetServicer(catalog, examinations)),
-                _storage_service(StorageServicer(collector)),
-                _job_service(TrainingJobServicer(jobs, watcher, planner)),
-                _transfer_service(AdapterTransferServicer(imports, exports)),
+                _dataset_service(means, catalog),
+                _job_service(means, wakeups),
+                _transfer_service(means, signing_key, trust),
+                _storage_service(collector),
             ]
             yield Trainer(services, {"database": database.check, "artifacts": check_artifacts}, guard)
 
 
-def _datasets(
-    settings: TrainerSettings,
-    store: PostgresStore,
-    artifacts: ArtifactStore,
-    base_models: "base_model_pb2_grpc.BaseModelServiceAsyncStub",
-) -> tuple[DatasetCatalog, DatasetExaminations]:
-    examiner = Examiner(
-        base_models, cache_dir=settings.cache_dir, base_roots=settings.base_roots, directory=settings.upload_dir
+def _examiner(means: Means) -> Examiner:
+    settings = means.settings
+    return Examiner(
+        means.base_models, cache_dir=settings.cache_dir, base_roots=settings.base_roots, directory=settings.upload_dir
     )
+
+
+def _catalog(means: Means) -> DatasetCatalog:
+    settings = means.settings
     limits = Limits(
         max_row_bytes=settings.dataset_max_row_bytes,
         max_unpacked_bytes=UNPACKED_BY_PACKED * settings.dataset_max_bytes,
     )
-    catalog = DatasetCatalog(
-        store=store,
-        artifacts=artifacts,
+    return DatasetCatalog(
+        store=means.store,
+        artifacts=means.artifacts,
         limits=limits,
         max_bytes=settings.dataset_max_bytes,
-        examiner=examiner,
+        examiner=_examiner(means),
         upload_dir=settings.upload_dir,
     )
-    examinations = DatasetExaminations(
-        store=store, artifacts=artifacts, examiner=examiner, directory=settings.upload_dir
+
+
+def _collector(means: Means) -> Collector:
+    return Collector(
+        artifacts=means.artifacts,
+        blobs=means.store.blobs,
+        adapters=means.adapters,
+        grace_seconds=means.settings.collect_grace_seconds,
     )
-    return catalog, examinations
 
 
 @asynccontextmanager
-async def _tidying(settings: TrainerSettings, collector: Collector, expiry: Expiry) -> AsyncIterator[None]:
+async def _caring(means: Means) -> AsyncIterator[None]:
+    """Look after leases and checkpoints, until the block ends."""
+    settings, jobs = means.settings, means.store.jobs
+    queue = JobQueue(jobs, means.store.datasets, settings.job_lease_seconds, settings.job_max_attempts)
+
+    async def discard() -> dict[str, int]:
+        return {"count": await discard_checkpoints(jobs, means.artifacts)}
+
+    async with (
+        beside(keep_recovering(queue, settings.job_lease_seconds / 3)),
+        beside(again_and_again("checkpoints discarded", discard, settings.job_lease_seconds)),
+    ):
+        yield
+
+
+@asynccontextmanager
+async def _tidying(means: Means, catalog: DatasetCatalog, collector: Collector) -> AsyncIterator[None]:
     """Collect and expire now and then, until the block ends."""
+    settings = means.settings
     if not settings.tidy_seconds:
         yield
         return
+    expiry = Expiry(
+        store=means.store,
+        catalog=catalog,
+        event_days=settings.job_event_retention_days,
+        dataset_days=settings.dataset_retention_days,
+    )
 
     async def collect() -> dict[str, int]:
         done = await collector.collect()
@@ -191,27 +200,58 @@ async def run(settings: TrainerSettings) -> None:
         await serve(settings, parts.services, parts.checks, parts.guard)
 
 
-def _dataset_service(servicer: DatasetServicer) -> Service:
+def _dataset_service(means: Means, catalog: DatasetCatalog) -> Service:
+    examinations = DatasetExaminations(
+        store=means.store,
+        artifacts=means.artifacts,
+        examiner=_examiner(means),
+        directory=means.settings.upload_dir,
+    )
+    servicer = DatasetServicer(catalog, examinations)
     return Service(dataset_pb2_grpc.add_DatasetServiceServicer_to_server, servicer, "tenon.trainer.v1.DatasetService")
 
 
-def _job_service(servicer: TrainingJobServicer) -> Service:
+def _job_service(means: Means, wakeups: Wakeups) -> Service:
+    settings, store = means.settings, means.store
+    planner = Planner(
+        datasets=store.datasets,
+        artifacts=means.artifacts,
+        base_models=means.base_models,
+        executor=LocalExecutor(STOP_SECONDS),
+        cache_dir=settings.cache_dir,
+        base_roots=settings.base_roots,
+        scratch=settings.upload_dir,
+    )
+    jobs = Jobs(store, means.artifacts, means.base_models)
+    watcher = Watcher(store.jobs, wakeups, settings.watch_reread_seconds)
     return Service(
         training_job_pb2_grpc.add_TrainingJobServiceServicer_to_server,
-        servicer,
+        TrainingJobServicer(jobs, watcher, planner),
         "tenon.trainer.v1.TrainingJobService",
     )
 
 
-def _storage_service(servicer: StorageServicer) -> Service:
-    return Service(storage_pb2_grpc.add_StorageServiceServicer_to_server, servicer, "tenon.trainer.v1.StorageService")
-
-
-def _transfer_service(servicer: AdapterTransferServicer) -> Service:
+def _transfer_service(means: Means, signing_key: SigningKey, trust: TrustStore) -> Service:
+    imports = AdapterImports(
+        base_models=means.base_models,
+        publisher=Publisher(means.artifacts, means.adapters, means.store.blobs, persist=at_once),
+        signing_key=signing_key,
+        trust=trust,
+        max_bytes=means.settings.adapter_max_bytes,
+        upload_dir=means.settings.upload_dir,
+    )
     return Service(
         adapter_transfer_pb2_grpc.add_AdapterTransferServiceServicer_to_server,
-        servicer,
+        AdapterTransferServicer(imports, AdapterExports(means.adapters, means.artifacts)),
         "tenon.trainer.v1.AdapterTransferService",
+    )
+
+
+def _storage_service(collector: Collector) -> Service:
+    return Service(
+        storage_pb2_grpc.add_StorageServiceServicer_to_server,
+        StorageServicer(collector),
+        "tenon.trainer.v1.StorageService",
     )
 
 
