@@ -90,7 +90,7 @@ def test_ranks_by_pattern_and_whole_modules_are_trained_and_served(trained: Runn
 
 def test_a_job_can_be_listed_watched_and_cancelled(trained: RunningSuite, rows_file: Path) -> None:
     train = ("train", "--base", "tiny-gpt", "--data", rows_file, "--validation-data", rows_file, "--name", "slow")
-    started = trained.tenon(*train, "--epochs", "900", "--priority", "5", "--detach", "--json")
+    started = trained.tenon(*train, "--epochs", "900", "--batch-size", "1", "--priority", "5", "--detach", "--json")
     job = json.loads(started.stdout)["id"]
     assert json.loads(started.stdout)["validation_file"]
     assert job in trained.tenon("job", "list", "--json").stdout

@@ -29,7 +29,7 @@ def inside(*arguments: str | Path) -> tuple[int, Any]:
     """Run a command in this process, which is faster; answers its exit status and what `--json` printed."""
     ran = CliRunner().invoke(command, [*map(str, arguments), "--json"])
     status = exit_code(ran.exception) if isinstance(ran.exception, DomainError) else ran.exit_code
-    return status, json.loads(ran.stdout)
+    return status, json.loads(ran.stdout or ran.stderr.splitlines()[-1])
 
 
 def left(folder: Path) -> list[str]:
@@ -89,7 +89,7 @@ def test_what_is_damaged_or_lost_is_named_and_left_out_only_on_request(stopped: 
     damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
     target = tmp_path / "backup.tar"
     ran = tenon("backup", target, "--json", data_dir=stopped)
-    error = json.loads(ran.stdout)["error"]
+    error = json.loads(ran.stderr.splitlines()[-1])["error"]
     assert (ran.returncode, error["reason"], error["metadata"]["digest"]) == (1, "ARTIFACT_CORRUPT", damaged.name)
     assert error["metadata"]["resource"].startswith("projects/default/")
     lost.unlink()
@@ -167,7 +167,7 @@ def test_a_dump_is_read_with_no_more_rights_than_it_takes(stopped: Path, tmp_pat
         connection.execute("CREATE FUNCTION iam.reload() RETURNS bool LANGUAGE internal AS 'pg_reload_conf'")
     assert tenon("backup", tmp_path / "backup.tar", data_dir=stopped).returncode == 0
     ran = tenon("restore", tmp_path / "backup.tar", "--json", "--data-dir", tmp_path / "two")
-    error = json.loads(ran.stdout)["error"]
+    error = json.loads(ran.stderr.splitlines()[-1])["error"]
     assert (ran.returncode, error["reason"]) == (3, "PROCESS_FAILED")
     assert "permission denied for language internal" in error["message"]
     assert left(tmp_path) == ["backup.tar", "stopped"]
@@ -177,9 +177,9 @@ def test_a_full_disk_leaves_nothing(taken: Taken, tmp_path: Path) -> None:
     assert taken.archive.stat().st_size > 2 * LIMIT
     filled = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
     ran = taken.suite.tenon("backup", tmp_path / "backup.tar", "--json", preexec_fn=filled)
-    assert (ran.returncode, json.loads(ran.stdout)["error"]["reason"]) == (1, "ARTIFACT_STORE_FULL")
+    assert (ran.returncode, json.loads(ran.stderr.splitlines()[-1])["error"]["reason"]) == (1, "ARTIFACT_STORE_FULL")
     ran = tenon("restore", taken.archive, "--json", "--data-dir", tmp_path / "data", preexec_fn=filled)
-    assert (ran.returncode, json.loads(ran.stdout)["error"]["reason"]) == (1, "ARTIFACT_STORE_FULL")
+    assert (ran.returncode, json.loads(ran.stderr.splitlines()[-1])["error"]["reason"]) == (1, "ARTIFACT_STORE_FULL")
     assert left(tmp_path) == []
 
 
