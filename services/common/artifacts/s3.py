@@ -16,6 +16,7 @@ from minio.error import S3Error
 from services.common.artifacts import failures
 from services.common.artifacts.names import (
     PROJECTS,
+    SUITE,
     blob_key,
     blobs_prefix,
     check_upload,
@@ -186,6 +187,19 @@ class S3Store:
             digest = digest_of_key(self._below(found))
             if digest and found.last_modified:
                 yield StoredBlob(digest, found.size or 0, found.last_modified)
+
+    def claim(self, suite: str) -> str:
+        """See `ArtifactStore.claim`."""
+        key, data = f"{self._prefix}{SUITE}", suite.encode()
+        with self._errors():
+            if self._find(key) is None:
+                self._client.put_object(self._bucket, key, BytesIO(data), len(data))
+            response = self._client.get_object(self._bucket, key)
+            try:
+                return response.read().decode()
+            finally:
+                response.close()
+                response.release_conn()
 
     def check(self) -> None:
         """See `ArtifactStore.check`: one empty object is written, always the same."""

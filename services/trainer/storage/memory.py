@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 from services.common.idempotency import MemoryRequestLog
 from services.common.resource_names import DatasetName, TrainingJobName
@@ -338,6 +339,11 @@ class MemoryBlobLedger:
         """Share a memory with data sets and jobs."""
         self._memory = memory
         self._holds: dict[tuple[str, str], datetime] = {}
+        self._suite = str(uuid4())
+
+    async def suite(self) -> str:
+        """See ``BlobLedger``."""
+        return self._suite
 
     async def hold(self, project: str, sha256s: Iterable[str], seconds: float) -> None:
         """See ``BlobLedger``."""

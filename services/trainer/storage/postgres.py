@@ -328,6 +328,12 @@ class PostgresBlobLedger:
         self._begin = begin
         self._sql = queries
 
+    async def suite(self) -> str:
+        """See ``BlobLedger``."""
+        async with self._begin() as connection:
+            row = await (await connection.execute(self._sql["get_suite"])).fetchone()
+            return str((row or {})["id"])
+
     async def hold(self, project: str, sha256s: Iterable[str], seconds: float) -> None:
         """See ``BlobLedger``."""
         async with self._begin() as connection:

@@ -2,6 +2,9 @@
 -- Held by uploads between the look at the blob and the row that names it, and by whoever discards the blob.
 SELECT pg_advisory_xact_lock(hashtextextended(%(content)s, 0))
 
+-- name: get_suite
+SELECT id::text FROM trainer.suite
+
 -- name: hold_blob
 INSERT INTO trainer.blob_holds (project, sha256, hold_until)
 VALUES (%(project)s, %(sha256)s, now() + make_interval(secs => %(seconds)s))

@@ -138,6 +138,9 @@ class JobStore(Protocol):
 class BlobLedger(Protocol):
     """Who needs which bytes in the artifact store."""
 
+    async def suite(self) -> str:
+        """Return the id of the suite, which goes wherever its database goes."""
+
     async def hold(self, project: str, sha256s: Iterable[str], seconds: float) -> None:
         """Let nobody discard these for so long, whether they are there yet or not."""
 
