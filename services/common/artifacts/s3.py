@@ -7,6 +7,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
+from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
@@ -23,7 +24,7 @@ from services.common.artifacts.names import (
     digest_of_key,
     project_of_key,
 )
-from services.common.artifacts.s3_errors import MISSING, s3_errors
+from services.common.artifacts.s3_errors import MISSING, NOT_S3, s3_errors
 from services.common.artifacts.spool import spool
 from services.common.artifacts.store import Blob, StoredBlob
 from services.common.artifacts.transfer import (
@@ -216,7 +217,10 @@ class S3Store:
 
     def _list(self, prefix: str, *, recursive: bool) -> Iterator[Object]:
         with self._errors():
-            yield from self._client.list_objects(self._bucket, f"{self._prefix}{prefix}", recursive=recursive)
+            try:
+                yield from self._client.list_objects(self._bucket, f"{self._prefix}{prefix}", recursive=recursive)
+            except (ParseError, ValueError):  # the client reads what it was sent as it is
+                raise failures.unavailable(self._name, NOT_S3) from None
 
     def _below(self, found: Object) -> str:
         return str(found.object_name).removeprefix(self._prefix)
