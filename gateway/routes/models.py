@@ -4,16 +4,19 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from grpc import StatusCode
 
+from gateway.auth import current_project
 from gateway.described import describe, describe_all
 from gateway.mapping.generation import expected_base
 from gateway.mapping.models import adapter_as_model, base_as_model, loaded_model, version_as_model
-from gateway.names import parent, resolve_model
+from gateway.names import ModelName, parent, resolve_model
 from gateway.routes.common import RequestId, every_item
 from gateway.routes.parameters import ModelId
 from gateway.schemas.common import Listing, Page
 from gateway.schemas.models import LoadedModel, LoadModel, Model, ModelDeleted, ModelList, UnloadedModel
 from gateway.services import Services, ServicesOf
+from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterName, AdapterVersionName, AliasName, BaseModelName
 from tenon.inference.v1 import inference_pb2
 from tenon.registry.v1 import adapter_pb2, base_model_pb2
@@ -47,7 +50,18 @@ async def get_model(model: ModelId, services: ServicesOf) -> Model:
 @router.delete("/v1/models/{model:path}")
 async def delete_model(model: ModelId, services: ServicesOf, request_id: RequestId = "") -> ModelDeleted:
     """Delete what ``model`` names: an adapter with its versions and aliases, a version, an alias, or a base that nothing needs."""
-    name = await resolve_model(services, model)
+    try:
+        await _delete(services, await resolve_model(services, model), request_id)
+    except DomainError as error:
+        # An id alone says no more what it was once that is gone; who sends the request again gets the first answer.
+        if error.reason is not Reason.MODEL_NOT_FOUND or not request_id:
+            raise
+        if not await _deleted_before(services, model, request_id):
+            raise error from None
+    return ModelDeleted(id=model)
+
+
+async def _delete(services: Services, name: ModelName, request_id: str) -> None:
     names = {"name": str(name), "request_id": request_id}
     match name:
         case BaseModelName():
@@ -58,7 +72,19 @@ async def delete_model(model: ModelId, services: ServicesOf, request_id: Request
             await services.adapters.DeleteAdapterVersion(adapter_pb2.DeleteAdapterVersionRequest(**names))
         case AliasName():
             await services.adapters.DeleteAlias(adapter_pb2.DeleteAliasRequest(**names))
-    return ModelDeleted(id=model)
+
+
+async def _deleted_before(services: Services, model: str, request_id: str) -> bool:
+    """Whether this request has deleted the adapter or the base of an id already."""
+    for name in (AdapterName(current_project(), model), BaseModelName(model)):
+        try:
+            await _delete(services, name, request_id)
+        except DomainError as error:
+            if error.code not in {StatusCode.NOT_FOUND, StatusCode.PERMISSION_DENIED}:
+                raise
+        else:
+            return True
+    return False
 
 
 @router.post("/v1/models/{model:path}/load")

@@ -27,6 +27,8 @@ async def again_and_again(what: str, work: Callable[[], Awaitable[Mapping[str, i
             done = await work()
         except DomainError as error:
             log.warning("cannot do this now", what=what, reason=error.reason)
+        except Exception:  # a fault, of which nobody else would hear; the next time may be another case
+            log.exception("failed", what=what)
         else:
             if any(done.values()):
                 log.info(what, **done)

@@ -45,12 +45,15 @@ async def create(transaction: RegistryTransaction, new: NewBaseModel) -> BaseMod
     Raises:
         DomainError: BASE_MODEL_EXISTS: the id is taken by another fingerprint; INVALID_ARGUMENT: too many sources.
     """
-    created = await transaction.insert_base_model(new)
-    if created is not None:
-        return created
-    existing = await transaction.lock_base_model(new.name)
-    if existing is None:
-        raise failures.base_model_not_found(new.name)
+    while (created := await transaction.insert_base_model(new)) is None:
+        existing = await transaction.lock_base_model(new.name)
+        if existing is not None:
+            return await _add_sources(transaction, existing, new)
+        # It was being deleted, and is gone now.
+    return created
+
+
+async def _add_sources(transaction: RegistryTransaction, existing: BaseModel, new: NewBaseModel) -> BaseModel:
     if existing.fingerprint.id != new.fingerprint.id:
         raise failures.base_model_exists(new.name, existing.fingerprint.id, new.fingerprint.id)
     sources = tuple(dict.fromkeys((*existing.sources, *new.sources)))

@@ -13,6 +13,7 @@ from services.common.artifacts import failures
 from services.common.artifacts.atomic import PARTIAL_PREFIX, make_directory, pending_file, sync_directory
 from services.common.artifacts.names import (
     PROJECTS,
+    SUITE,
     blob_key,
     blobs_prefix,
     check_upload,
@@ -148,6 +149,16 @@ class FileSystemStore:
                 for path in sorted(self._listed(directory)):
                     if digest_of_key(path.relative_to(self._root).as_posix()) and (blob := self._stored(path)):
                         yield blob
+
+    def claim(self, suite: str) -> str:
+        """See `ArtifactStore.claim`."""
+        self._require()
+        with self._errors():
+            if not (self._root / SUITE).exists():
+                with pending_file(self._root, self._errors) as pending:
+                    pending.write(suite.encode())
+                    pending.commit(self._root / SUITE)
+            return (self._root / SUITE).read_text()
 
     def check(self) -> None:
         """See `ArtifactStore.check`."""

@@ -12,6 +12,9 @@ _SHOWN = 80
 PROJECTS: Final = "projects/"
 """What everything lies below."""
 
+SUITE: Final = ".tenon-artifacts.suite"
+"""Below the root: the id of the suite whose store it is."""
+
 
 def check_project(project: str) -> None:
     """Accept a slug of at most 63 characters.

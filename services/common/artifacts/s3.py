@@ -7,6 +7,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
+from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
@@ -16,13 +17,14 @@ from minio.error import S3Error
 from services.common.artifacts import failures
 from services.common.artifacts.names import (
     PROJECTS,
+    SUITE,
     blob_key,
     blobs_prefix,
     check_upload,
     digest_of_key,
     project_of_key,
 )
-from services.common.artifacts.s3_errors import MISSING, s3_errors
+from services.common.artifacts.s3_errors import MISSING, NOT_S3, s3_errors
 from services.common.artifacts.spool import spool
 from services.common.artifacts.store import Blob, StoredBlob
 from services.common.artifacts.transfer import (
@@ -187,6 +189,19 @@ class S3Store:
             if digest and found.last_modified:
                 yield StoredBlob(digest, found.size or 0, found.last_modified)
 
+    def claim(self, suite: str) -> str:
+        """See `ArtifactStore.claim`."""
+        key, data = f"{self._prefix}{SUITE}", suite.encode()
+        with self._errors():
+            if self._find(key) is None:
+                self._client.put_object(self._bucket, key, BytesIO(data), len(data))
+            response = self._client.get_object(self._bucket, key)
+            try:
+                return response.read().decode()
+            finally:
+                response.close()
+                response.release_conn()
+
     def check(self) -> None:
         """See `ArtifactStore.check`: one empty object is written, always the same."""
         with self._errors():
@@ -202,7 +217,10 @@ class S3Store:
 
     def _list(self, prefix: str, *, recursive: bool) -> Iterator[Object]:
         with self._errors():
-            yield from self._client.list_objects(self._bucket, f"{self._prefix}{prefix}", recursive=recursive)
+            try:
+                yield from self._client.list_objects(self._bucket, f"{self._prefix}{prefix}", recursive=recursive)
+            except (ParseError, ValueError):  # the client reads what it was sent as it is
+                raise failures.unavailable(self._name, NOT_S3) from None
 
     def _below(self, found: Object) -> str:
         return str(found.object_name).removeprefix(self._prefix)

@@ -17,6 +17,8 @@ _FULL: Final = frozenset(
     {"InsufficientStorage", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull"}
 )
 
+NOT_S3: Final = "the answer is not S3; check TENON_S3_ENDPOINT and TENON_S3_SECURE"
+
 _ADVICE: Final = {
     "NoSuchBucket": "the bucket does not exist; create it",
     "AccessDenied": "access is denied; check the credentials and the bucket's policy",
@@ -52,6 +54,6 @@ def _in_words(error: Exception) -> str:
         case ServerError():
             return f"the server answered HTTP {error.status_code}"
         case InvalidResponseError():
-            return "the answer is not S3; check TENON_S3_ENDPOINT and TENON_S3_SECURE"
+            return NOT_S3
         case _:
             return f"no connection, or it broke ({type(error).__name__}); check TENON_S3_ENDPOINT and that it runs"

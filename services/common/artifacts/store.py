@@ -110,6 +110,9 @@ class ArtifactStore(Protocol):
     def blobs(self, project: str) -> Iterator[StoredBlob]:
         """Yield a project's blobs; those that come or go meanwhile may be among them or not. Nothing else lies in wait here."""
 
+    def claim(self, suite: str) -> str:
+        """Return the id of the suite whose store this is; one that is nobody's becomes that of ``suite``."""
+
     def check(self) -> None:
         """Prove that the store can be reached and written now (readiness).
 

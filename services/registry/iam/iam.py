@@ -87,8 +87,11 @@ class Iam:
             text = f"{name} cannot be deleted: it is where everything goes that names no project."
             raise DomainError(Reason.RESOURCE_IN_USE, text, {"resource": name})
 
-        async def confirm(keys: Found[str]) -> None:
-            found = [*await self._contents(project), Dependants(("valid key", "valid keys"), keys)]
+        # Asked before the store has a transaction: whoever waits for others must not hold a connection that they may need.
+        held = await self._contents(project)
+
+        def confirm(keys: Found[str]) -> None:
+            found = [*held, Dependants(("valid key", "valid keys"), keys)]
             require_none(name, found, "Delete what it holds and revoke its keys first.")
 
         if not await self._store.delete_project(project.project, confirm):

@@ -1,7 +1,7 @@
 """Projects, keys and the audit log in the memory of one process, for tests."""
 
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 
@@ -28,12 +28,12 @@ class MemoryIamStore:
         self._entries: list[RecordedEntry] = []
         self._sequences = itertools.count(1)
 
-    async def delete_project(self, project: str, confirm: Callable[[Found[str]], Awaitable[None]]) -> bool:
+    async def delete_project(self, project: str, confirm: Callable[[Found[str]], None]) -> bool:
         """See `IamStore.delete_project`."""
         if project not in self._projects or project in self._deleted:
             return False
         keys = [str(name) for name in self._keys if name.project == project and self._is_valid(name)]
-        await confirm(Found(keys[:NAMED], len(keys)))
+        confirm(Found(keys[:NAMED], len(keys)))
         self._deleted.add(project)
         return True
 

@@ -1,6 +1,6 @@
 """What is kept of projects, keys and deeds."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -74,7 +74,7 @@ class IamStore(Protocol):
     async def list_projects(self, *, after: str, limit: int, only: str | None) -> Sequence[Project]:
         """Projects by name, or the one of a name."""
 
-    async def delete_project(self, project: str, confirm: Callable[[Found[str]], Awaitable[None]]) -> bool:
+    async def delete_project(self, project: str, confirm: Callable[[Found[str]], None]) -> bool:
         """Delete a project if ``confirm``, told of its valid keys, does not raise; no key is made meanwhile. False where there is none."""
 
     async def create_key(self, new: NewKey) -> ApiKey | None:

@@ -1,6 +1,6 @@
 """Projects, keys and the audit log in Postgres, schema ``iam``."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ class PostgresIamStore:
         """See `IamStore.list_projects`."""
         return [Project(**row) for row in await self._rows("list_projects", after=after, limit=limit, only=only)]
 
-    async def delete_project(self, project: str, confirm: Callable[[Found[str]], Awaitable[None]]) -> bool:
+    async def delete_project(self, project: str, confirm: Callable[[Found[str]], None]) -> bool:
         """See `IamStore.delete_project`."""
         async with self._database.transaction() as connection:
             cursor = await connection.execute(self._queries["lock_project"], {"project": project})
@@ -45,7 +45,7 @@ class PostgresIamStore:
             cursor = await connection.execute(self._queries["list_valid_keys"], {"project": project, "limit": NAMED})
             keys = await cursor.fetchall()
             names = [str(ApiKeyName(project, key["api_key"])) for key in keys]
-            await confirm(Found(names, keys[0]["total"] if keys else 0))
+            confirm(Found(names, keys[0]["total"] if keys else 0))
             await connection.execute(self._queries["delete_project"], {"project": project})
         return True
 

@@ -21,7 +21,6 @@ async def discard_checkpoints(jobs: JobStore, artifacts: ArtifactStore) -> int:
     count = 0
     while found := await jobs.discardable(AT_ONCE):
         for project, checkpoint in found:
-            await in_daemon_thread(partial(artifacts.delete, project, checkpoint.sha256))
-            await jobs.discarded(checkpoint.number)
-            count += 1
+            delete = partial(artifacts.delete, project, checkpoint.sha256)
+            count += await jobs.discard(project, checkpoint, partial(in_daemon_thread, delete))
     return count

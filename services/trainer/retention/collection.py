@@ -7,7 +7,9 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
+from services.common.artifacts.names import SUITE
 from services.common.artifacts.store import ArtifactStore, StoredBlob
+from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest
 from services.common.resource_names import ProjectName
 from services.trainer.storage.store import BlobLedger
@@ -56,8 +58,10 @@ class Collector:
         """Look at every blob.
 
         Raises:
-            DomainError: DATABASE_UNAVAILABLE; SERVICE_UNAVAILABLE; ARTIFACT_STORE_UNAVAILABLE. What was collected until then is gone.
+            DomainError: SETTINGS_INVALID: the store is another suite's; DATABASE_UNAVAILABLE; SERVICE_UNAVAILABLE;
+                ARTIFACT_STORE_UNAVAILABLE. What was collected until then is gone.
         """
+        await self._require_own_store()
         done = Collected()
         await self.blobs.forget_holds()
         for project in await in_daemon_thread(lambda: list(self.artifacts.projects())):
@@ -65,6 +69,17 @@ class Collector:
             while some := await in_daemon_thread(partial(_next, listed)):
                 await self._collect(project, some, done, dry_run=dry_run)
         return done
+
+    async def _require_own_store(self) -> None:
+        """To a database that is new, or the wrong one, everything in a store looks as if nobody needed it."""
+        suite = await self.blobs.suite()
+        if await in_daemon_thread(partial(self.artifacts.claim, suite)) != suite:
+            text = (
+                f"{self.artifacts!r} is the artifact store of another suite, or of another database of this one, so nothing is "
+                f"deleted from it. Give each suite a store of its own (TENON_ARTIFACTS_URL); where nobody else needs this one "
+                f"any more, remove {SUITE} from it."
+            )
+            raise DomainError(Reason.SETTINGS_INVALID, text)
 
     async def _collect(self, project: str, some: Sequence[StoredBlob], done: Collected, *, dry_run: bool) -> None:
         since = datetime.now(UTC) - timedelta(seconds=self.grace_seconds)

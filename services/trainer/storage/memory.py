@@ -1,11 +1,13 @@
 """Data sets and jobs in the memory of one process, for tests of what is built on them."""
 
 import itertools
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 from services.common.idempotency import MemoryRequestLog
 from services.common.resource_names import DatasetName, TrainingJobName
@@ -258,12 +260,16 @@ class MemoryJobStore:
             if checkpoint.stored
         }
 
-    async def discarded(self, number: int) -> None:
+    async def discard(self, project: str, checkpoint: JobCheckpoint, discard: Step) -> bool:
         """See ``JobStore``."""
+        if (project, checkpoint) not in await self.discardable(sys.maxsize):
+            return False
+        await discard()
         for written in self._checkpoints.values():
-            for place, (epoch, checkpoint) in enumerate(written):
-                if checkpoint.number == number:
-                    written[place] = (epoch, replace(checkpoint, stored=False))
+            for place, (epoch, kept) in enumerate(written):
+                if kept.number == checkpoint.number:
+                    written[place] = (epoch, replace(kept, stored=False))
+        return True
 
     async def forget_events(self, seconds: float, limit: int) -> int:
         """See ``JobStore``."""
@@ -312,12 +318,14 @@ class MemoryJobStore:
 
     def _write_checkpoints(self, job: TrainingJob, change: Change, now: datetime) -> None:
         written, draft = self._checkpoints.setdefault(job.name, []), change.draft
-        if draft is not None and all(checkpoint.sha256 != draft.sha256 for _, checkpoint in written):
-            number = next(self._memory.positions)
-            announced = JobCheckpoint(
-                **asdict(draft) | {"metrics": draft.metrics}, number=number, keep_time=None, stored=True
-            )
-            written.append((job.epoch, announced))
+        if draft is not None:
+            earlier = next((pair for pair in written if pair[1].sha256 == draft.sha256), None)
+            if earlier is None or earlier[0] < job.epoch or not earlier[1].stored:
+                number = next(self._memory.positions)
+                keep_time = earlier[1].keep_time if earlier and earlier[1].stored else None
+                fields = asdict(draft) | {"metrics": draft.metrics, "number": number, "keep_time": keep_time}
+                written[:] = [pair for pair in written if pair is not earlier]
+                written.append((job.epoch, JobCheckpoint(**fields, stored=True)))
         kept = {event.sha256 for event in change.events if isinstance(event, CheckpointKept)}
         for place, (epoch, checkpoint) in enumerate(written):
             if checkpoint.sha256 in kept:
@@ -331,6 +339,11 @@ class MemoryBlobLedger:
         """Share a memory with data sets and jobs."""
         self._memory = memory
         self._holds: dict[tuple[str, str], datetime] = {}
+        self._suite = str(uuid4())
+
+    async def suite(self) -> str:
+        """See ``BlobLedger``."""
+        return self._suite
 
     async def hold(self, project: str, sha256s: Iterable[str], seconds: float) -> None:
         """See ``BlobLedger``."""

@@ -171,6 +171,10 @@ class PostgresJobStore:
             job = job_from_row(await self._one(connection, "lock_job", name))
             require_ended(job)
             key = {"project": name.project, "position": job.position}
+            # Nobody begins to need any of them meanwhile; in one order, so that two who lock the same do not wait for each other.
+            cursor = await connection.execute(self._sql["list_stored_checkpoints"], key)
+            for row in await cursor.fetchall():
+                await _lock_content(connection, self._sql, name.project, row["sha256"])
             cursor = await connection.execute(self._sql["list_own_checkpoints"], key)
             for row in await cursor.fetchall():
                 await discard(row["sha256"])
@@ -234,14 +238,21 @@ class PostgresJobStore:
     async def discardable(self, limit: int) -> Sequence[tuple[str, JobCheckpoint]]:
         """See ``JobStore``."""
         async with self._begin() as connection:
-            query = {"limit": limit, "kept": KEPT_CHECKPOINTS}
+            query = {"limit": limit, "kept": KEPT_CHECKPOINTS, "number": None}
             cursor = await connection.execute(self._sql["list_discardable_checkpoints"], query)
             return [(row["project"], checkpoint_from_row(row)) for row in await cursor.fetchall()]
 
-    async def discarded(self, number: int) -> None:
+    async def discard(self, project: str, checkpoint: JobCheckpoint, discard: Step) -> bool:
         """See ``JobStore``."""
         async with self._begin() as connection:
-            await connection.execute(self._sql["discard_checkpoint"], {"number": number})
+            await _lock_content(connection, self._sql, project, checkpoint.sha256)
+            query = {"limit": 1, "kept": KEPT_CHECKPOINTS, "number": checkpoint.number}
+            cursor = await connection.execute(self._sql["list_discardable_checkpoints"], query)
+            if await cursor.fetchone() is None:
+                return False
+            await discard()
+            await connection.execute(self._sql["discard_checkpoint"], {"number": checkpoint.number})
+            return True
 
     async def forget_events(self, seconds: float, limit: int) -> int:
         """See ``JobStore``."""
@@ -316,6 +327,12 @@ class PostgresBlobLedger:
         """Run each call in a transaction that ``begin`` begins."""
         self._begin = begin
         self._sql = queries
+
+    async def suite(self) -> str:
+        """See ``BlobLedger``."""
+        async with self._begin() as connection:
+            row = await (await connection.execute(self._sql["get_suite"])).fetchone()
+            return str((row or {})["id"])
 
     async def hold(self, project: str, sha256s: Iterable[str], seconds: float) -> None:
         """See ``BlobLedger``."""

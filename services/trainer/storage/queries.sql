@@ -2,6 +2,9 @@
 -- Held by uploads between the look at the blob and the row that names it, and by whoever discards the blob.
 SELECT pg_advisory_xact_lock(hashtextextended(%(content)s, 0))
 
+-- name: get_suite
+SELECT id::text FROM trainer.suite
+
 -- name: hold_blob
 INSERT INTO trainer.blob_holds (project, sha256, hold_until)
 VALUES (%(project)s, %(sha256)s, now() + make_interval(secs => %(seconds)s))
@@ -104,6 +107,9 @@ WHERE (%(project)s::text IS NULL OR project = %(project)s)
 ORDER BY position DESC
 LIMIT %(limit)s
 
+-- name: list_stored_checkpoints
+SELECT sha256 FROM trainer.job_checkpoints WHERE job_position = %(position)s AND discard_time IS NULL ORDER BY sha256
+
 -- name: list_own_checkpoints
 -- Those whose bytes are in the artifact store, or may be, and that no job which goes on has as well.
 SELECT sha256 FROM trainer.job_checkpoints AS checkpoint
@@ -192,7 +198,11 @@ FROM unnest(%(kinds)s::text[], %(bodies)s::jsonb[]) WITH ORDINALITY AS event (ki
 -- name: announce_checkpoint
 INSERT INTO trainer.job_checkpoints (job_position, epoch, step, sha256, size, metrics)
 VALUES (%(position)s, %(epoch)s, %(step)s, %(sha256)s, %(size)s, %(metrics)s)
-ON CONFLICT ON CONSTRAINT job_checkpoints_content DO NOTHING
+-- A later attempt may make the same bytes once more: they are its own then, and the newest, whatever became of them before.
+ON CONFLICT ON CONSTRAINT job_checkpoints_content DO UPDATE
+SET number = DEFAULT, epoch = excluded.epoch, discard_time = NULL,
+    keep_time = CASE WHEN job_checkpoints.discard_time IS NULL THEN job_checkpoints.keep_time END
+WHERE job_checkpoints.epoch < excluded.epoch OR job_checkpoints.discard_time IS NOT NULL
 
 -- name: keep_checkpoint
 UPDATE trainer.job_checkpoints SET keep_time = now() WHERE job_position = %(position)s AND sha256 = %(sha256)s
@@ -207,10 +217,11 @@ LIMIT %(limit)s
 
 -- name: list_discardable_checkpoints
 -- Those that no attempt can need: of a job that has ended, older than the last few, or never completed by a worker that no
--- longer has the job.
+-- longer has the job. With a number, that one alone.
 SELECT checkpoint.*, project
 FROM trainer.job_checkpoints AS checkpoint JOIN trainer.jobs AS job ON job.position = job_position
 WHERE discard_time IS NULL
+  AND (%(number)s::bigint IS NULL OR number = %(number)s)
   AND (
     state IN ('succeeded', 'failed', 'cancelled')
     OR (keep_time IS NULL AND checkpoint.epoch < job.epoch)
@@ -232,7 +243,7 @@ ORDER BY number
 LIMIT %(limit)s
 
 -- name: discard_checkpoint
-UPDATE trainer.job_checkpoints SET discard_time = coalesce(discard_time, now()) WHERE number = %(number)s
+UPDATE trainer.job_checkpoints SET discard_time = now() WHERE number = %(number)s
 
 -- name: list_told
 SELECT kind, body

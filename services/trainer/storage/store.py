@@ -121,8 +121,12 @@ class JobStore(Protocol):
     async def discardable(self, limit: int) -> Sequence[tuple[str, JobCheckpoint]]:
         """Return checkpoints, each after its project, whose bytes may be in the artifact store and nobody can need."""
 
-    async def discarded(self, number: int) -> None:
-        """Write down that a checkpoint's bytes are gone."""
+    async def discard(self, project: str, checkpoint: JobCheckpoint, discard: Step) -> bool:
+        """Run ``discard`` if nobody can need the checkpoint still, let nobody begin to meanwhile, and write down that it is gone.
+
+        Raises:
+            Exception: whatever ``discard`` raises, and nothing is written then.
+        """
 
     async def forget_events(self, seconds: float, limit: int) -> int:
         """Remove steps, messages and checkpoints from the events of jobs that ended so long ago; return how many."""
@@ -133,6 +137,9 @@ class JobStore(Protocol):
 
 class BlobLedger(Protocol):
     """Who needs which bytes in the artifact store."""
+
+    async def suite(self) -> str:
+        """Return the id of the suite, which goes wherever its database goes."""
 
     async def hold(self, project: str, sha256s: Iterable[str], seconds: float) -> None:
         """Let nobody discard these for so long, whether they are there yet or not."""

@@ -29,6 +29,15 @@ def test_every_blob_of_a_project_is_listed_with_size_and_time(backend: Backend) 
     assert list(backend.store.blobs("other")) == []
 
 
+def test_a_store_is_the_first_suite_s_that_claims_it(backend: Backend) -> None:
+    assert backend.store.claim("ours") == "ours"
+    assert backend.store.claim("theirs") == "ours"
+    assert list(backend.store.projects()) == []
+    with backend.outage(), pytest.raises(DomainError) as caught:
+        backend.store.claim("ours")
+    assert caught.value.reason is Reason.ARTIFACT_STORE_UNAVAILABLE
+
+
 def test_an_empty_store_lists_nothing(backend: Backend) -> None:
     backend.store.check()
     assert list(backend.store.projects()) == []

@@ -122,15 +122,17 @@ def test_a_server_that_never_answers_is_given_up() -> None:
 class _Stranger(BaseHTTPRequestHandler):
     """An HTTP server that is no S3 server: it knows neither ranges nor uploads."""
 
+    data = DATA
+
     def do_HEAD(self) -> None:
         self.send_response(200)
-        self.send_header("Content-Length", str(len(DATA)))
+        self.send_header("Content-Length", str(len(self.data)))
         self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
         self.end_headers()
 
     def do_GET(self) -> None:
         self.do_HEAD()
-        self.wfile.write(DATA)
+        self.wfile.write(self.data)
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -161,6 +163,17 @@ def test_what_is_no_s3_server_is_said_without_its_words() -> None:
     with stranger() as store, pytest.raises(DomainError, match="the answer is not S3") as caught:
         store.check()
     assert "secret-in-a-page" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("page", [b"<html>secret-in-a-page", b"\xff"])
+def test_what_is_no_list_is_said_without_its_words(page: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Stranger, "data", page)
+    with stranger() as store:
+        for listing in (store.projects(), store.blobs("default")):
+            with pytest.raises(DomainError, match="the answer is not S3") as caught:
+                list(listing)
+            assert caught.value.reason is Reason.ARTIFACT_STORE_UNAVAILABLE
+            assert "secret-in-a-page" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_server_without_ranges_does_not_pass_off_other_bytes() -> None:

@@ -10,7 +10,7 @@ from services.common.errors import DomainError, Reason
 from services.common.resource_names import AdapterName, AdapterVersionName, BaseModelName, ProjectName
 from services.registry import adapters, base_models, versions
 from services.registry.dependants import Dependants, NoTrainer, ProjectContents, TrainerDependants
-from services.registry.model import AdapterVersion, Found, etag
+from services.registry.model import AdapterVersion, BaseModel, Found, etag
 from services.registry.store import RegistryStore
 from tests.contract.registry.samples import (
     WUKONG,
@@ -66,6 +66,24 @@ async def failure(call: Awaitable[object]) -> DomainError:
     with pytest.raises(DomainError) as caught:
         await call
     return caught.value
+
+
+async def test_a_base_that_is_being_deleted_can_be_registered(
+    store: RegistryStore, request: pytest.FixtureRequest
+) -> None:
+    if "memory" in request.node.name:
+        pytest.skip("in memory transactions take turns")
+    adding: list[asyncio.Task[BaseModel]] = []
+
+    class SlowTrainer(NoTrainer):
+        async def on_base(self, base_model: BaseModelName) -> Sequence[Dependants]:
+            adding.append(asyncio.create_task(add_base(store)))
+            await asyncio.sleep(0.2)
+            return await super().on_base(base_model)
+
+    before = await add_base(store)
+    await delete_base(store, trainer=SlowTrainer())
+    assert (await adding[0]).revision != before.revision
 
 
 async def test_a_version_goes_and_can_be_made_again(store: RegistryStore, version: AdapterVersion) -> None:

@@ -139,6 +139,78 @@ async def test_the_last_two_stay_until_the_job_ends(store: Store, tmp_path: Path
     assert await discard_checkpoints(store.jobs, artifacts) == 0
 
 
+async def test_what_a_later_attempt_makes_once_more_counts_as_its_own(store: Store, tmp_path: Path) -> None:
+    artifacts = FileSystemStore.open(tmp_path)
+    jobs = queue(store)
+    lease = await held(store)
+    await keep(jobs, lease, 10, 20)
+    await jobs.announce_checkpoint(lease, draft(30))  # its worker was killed before the bytes were there
+    await store.jobs.change(lease.name, rules.lose(3))
+    await sweep(store, artifacts, tmp_path)
+
+    # It goes on from 20, and its steps are the same ones; so 30 is the same bytes, and those of 10 are made anew.
+    again = await held(store)
+    for number, step in enumerate((30, 10), start=1):
+        made = draft(step)
+        await jobs.announce_checkpoint(again, made)
+        artifacts.put(PROJECT, [content(step)], max_bytes=99)
+        assert step in await sweep(store, artifacts, tmp_path)
+        await jobs.append(again, Batch(number=number, events=(CheckpointKept(step, made.size, made.sha256),)))
+    await jobs.give_back(again)
+    claim = await jobs.claim("another")
+    assert claim is not None
+    assert [checkpoint.step for checkpoint in claim.checkpoints] == [10, 30]
+    assert await sweep(store, artifacts, tmp_path) == {10, 30}
+
+
+async def test_bytes_that_another_job_begins_to_need_are_not_discarded(store: Store) -> None:
+    discarded: list[str] = []
+
+    async def discard() -> None:
+        discarded.append("gone")
+
+    jobs = queue(store)
+    first = await held(store)
+    await keep(jobs, first, 10)
+    await queued(store, "twin")
+    second = await held(store)
+    await jobs.succeed(first, VERSION)
+    ((project, checkpoint),) = await store.jobs.discardable(9)
+    await jobs.announce_checkpoint(second, draft(10))
+    assert not await store.jobs.discard(project, checkpoint, discard)
+    assert discarded == []
+
+
+async def test_who_needs_the_same_bytes_waits_until_they_are_discarded(
+    store: Store, request: pytest.FixtureRequest
+) -> None:
+    if "memory" in request.node.name:
+        pytest.skip("in memory nobody waits: steps do not yield")
+    order: list[str] = []
+
+    async def discard(_: str = "") -> None:
+        await asyncio.sleep(0.2)
+        order.append("discarded")
+
+    async def announce(lease: Lease) -> None:
+        await asyncio.sleep(0.05)
+        await jobs.announce_checkpoint(lease, draft(10))
+        order.append("announced")
+
+    jobs = queue(store)
+    leases = [await held(store)]
+    for twin in ("second", "third"):
+        await queued(store, twin)
+        leases.append(await held(store))
+    await keep(jobs, leases[0], 10)
+    await jobs.succeed(leases[0], VERSION)
+    ((project, checkpoint),) = await store.jobs.discardable(9)
+    await asyncio.gather(store.jobs.discard(project, checkpoint, discard), announce(leases[1]))
+    await jobs.succeed(leases[1], VERSION)
+    await asyncio.gather(store.jobs.remove(leases[1].name, discard), announce(leases[2]))
+    assert order == ["discarded", "announced"] * 2
+
+
 async def test_the_highest_priority_is_taken_first_then_the_oldest(store: Store) -> None:
     await store.datasets.add(dataset(), nothing)
     for job_id, priority in (("low", -1), ("first", 0), ("second", 0), ("high", 5)):

@@ -68,6 +68,16 @@ def test_openai_s_client_deletes_models(http: httpx2.Client, client: openai.Open
         client.models.delete("base/tiny-qwen")
 
 
+def test_a_deletion_sent_again_gets_its_first_answer(http: httpx2.Client) -> None:
+    copied(http, "sent-twice")
+    key = {"Idempotency-Key": "7e9c3c1e-0a3d-4a52-9a0e-3f6f0d5f2b11"}
+    for path in ("/v1/models/sent-twice", "/v1/models/sent-twice"):
+        gone(http.delete(path, headers=key), id="sent-twice", object="model")
+    for headers in ({}, {"Idempotency-Key": "7e9c3c1e-0a3d-4a52-9a0e-3f6f0d5f2b12"}):
+        missing = http.delete("/v1/models/sent-twice", headers=headers)
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
 @pytest.fixture
 def waiting_job(client: openai.OpenAI) -> Iterator[Any]:
     file = client.files.create(file=("rows.jsonl", ROWS), purpose="fine-tune")

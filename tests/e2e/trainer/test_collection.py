@@ -5,21 +5,22 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from services.common.admission.listed import list_files
 from services.common.artifacts.filesystem import FileSystemStore
-from services.common.artifacts.names import blob_key
+from services.common.artifacts.names import SUITE, blob_key
 from services.common.db import migrate, open_database
-from services.common.errors import DomainError
+from services.common.errors import DomainError, Reason
 from services.common.manifest import AdapterManifest
 from services.common.resource_names import AdapterName, AdapterVersionName
 from services.common.rpc.channel import open_channel
 from services.common.settings import DatabaseSettings
 from services.trainer.retention.collection import Collector
+from services.trainer.storage.memory import MemoryStore
 from services.trainer.storage.postgres import MIGRATIONS, SCHEMA, PostgresStore
 from services.trainer.support.retry import at_once
 from services.trainer.transfer.publish import Publisher
@@ -104,6 +105,19 @@ async def test_only_what_nothing_refers_to_goes(world: World) -> None:
     assert not world.has(theirs, "apes")
     assert all(map(world.has, needed))
     assert (await world.collector().collect()).collected_count == 0
+
+
+async def test_nothing_goes_from_the_store_of_another_suite(world: World) -> None:
+    orphan = world.put(b"orphan")
+    await world.collector(grace_seconds=60).collect()
+    stranger = replace(world.collector(), blobs=MemoryStore().blobs)
+    for dry_run in (True, False):
+        with pytest.raises(DomainError, match="another suite") as caught:
+            await stranger.collect(dry_run=dry_run)
+        assert caught.value.reason is Reason.SETTINGS_INVALID
+    assert world.has(orphan)
+    (world.root / "artifacts" / SUITE).unlink()
+    assert (await stranger.collect()).collected_count == 1
 
 
 async def test_what_was_put_of_late_stays(world: World) -> None:
