@@ -47,6 +47,7 @@ def test_after_sigkill_nothing_is_left_and_the_next_start_recovers(tmp_path: Pat
         assert "kept" in again.tenon("base", "list").stdout
 
 
+@pytest.mark.proof
 def test_two_suites_run_side_by_side(tmp_path: Path) -> None:
     with running_suite(tmp_path / "one") as one, running_suite(tmp_path / "two") as two:
         assert set(one.endpoints.values()).isdisjoint(two.endpoints.values())

@@ -21,6 +21,8 @@ from services.common.errors import DomainError
 from tests.e2e.suite.backup.taken import Taken
 from tests.support.suite import environment, tenon, wait_for
 
+pytestmark = pytest.mark.proof
+
 LIMIT = 64 * 1024
 """A limit on the size of files stops writing as a full disk does."""
 
