@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.support.suite import RunningSuite, end, running_suite, start_suite, stop, tenon, wait_for, wait_until_ready
 from tests.support.tiny_bases import make_tiny_base
