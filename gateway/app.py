@@ -31,13 +31,14 @@ from gateway.services import Services
 from gateway.session import sealer_of
 from gateway.settings import GatewaySettings
 
+# What is asked most often comes first: routes are tried one after another.
 _ROUTERS: Final = (
+    chat,
+    completions,
     files,
     datasets,
     fine_tuning,
     models,
-    chat,
-    completions,
     base_models,
     adapters,
     adapter_files,
