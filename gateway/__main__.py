@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from gateway.app import create_app
-from gateway.server import https_of, listen_on, serve
+from gateway.server import listen_on, serve
 from gateway.services import open_services
 from gateway.settings import GatewaySettings
 from services.common.errors import DomainError
@@ -17,7 +17,7 @@ async def run(settings: GatewaySettings) -> None:
     """Serve until SIGINT or SIGTERM."""
     bound = listen_on(settings.listen)
     async with open_services(settings) as services:
-        await serve(create_app(services), bound, settings.drain_seconds, https_of(settings))
+        await serve(create_app(services), bound, settings)
 
 
 def main() -> None:

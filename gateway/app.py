@@ -6,7 +6,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from gateway.auth import Authentication
-from gateway.body_limit import BodyLimit
+from gateway.body_limit import BodyLimit, BodyRule, UnreadBody
 from gateway.context import RequestContext
 from gateway.errors import install_error_handlers
 from gateway.openapi.document import DESCRIPTION, TAGS, openapi_document
@@ -29,14 +29,16 @@ from gateway.routes import (
 )
 from gateway.services import Services
 from gateway.session import sealer_of
+from gateway.settings import GatewaySettings
 
+# What is asked most often comes first: routes are tried one after another.
 _ROUTERS: Final = (
+    chat,
+    completions,
     files,
     datasets,
     fine_tuning,
     models,
-    chat,
-    completions,
     base_models,
     adapters,
     adapter_files,
@@ -76,15 +78,21 @@ def create_app(services: Services) -> FastAPI:
         app.include_router(module.router)
     install_error_handlers(app)
     settings = services.settings
-    uploads = {
-        **dict.fromkeys((files.UPLOAD_PATH, datasets.CHECK_PATH), settings.http_max_upload_bytes),
-        adapter_files.IMPORT_PATH: settings.http_max_adapter_bytes,
-    }
-    app.add_middleware(BodyLimit, max_bytes=settings.http_max_body_bytes, max_bytes_of=uploads)
+    app.add_middleware(BodyLimit, rules=_body_rules(settings))
     sealer = sealer_of(settings)
     app.add_middleware(
         Authentication, introspect=services.introspect, key_of_session=None if sealer is None else sealer.key_of
     )
     app.add_middleware(RequestContext)
+    app.add_middleware(UnreadBody)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
+
+
+def _body_rules(settings: GatewaySettings) -> list[BodyRule]:
+    stall = settings.http_stall_seconds
+    return [
+        BodyRule(f"{files.UPLOAD_PATH}|{datasets.CHECK_PATH}", settings.http_max_upload_bytes, stall),
+        BodyRule(adapter_files.IMPORT_PATH, settings.http_max_adapter_bytes, stall),
+        BodyRule("(?s:.*)", settings.http_max_body_bytes, settings.http_body_seconds, is_stream=False),
+    ]

@@ -63,6 +63,7 @@ class RequestContext:
 
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
+            _require_text(scope["path"])
             await self._app(scope, receive, answer.send)
         except ClientDisconnect:
             # Nobody is left to answer.
@@ -115,6 +116,12 @@ class _Answer:
             milliseconds = round(self.seconds * 1000, 1)
             log.info("request answered", method=method, path=path, status=self.status, milliseconds=milliseconds)
         return facts
+
+
+def _require_text(path: str) -> None:
+    # Routes overlook a line break at the end, so that two paths would be one.
+    if not path.isprintable():
+        raise DomainError(Reason.INVALID_ARGUMENT, "The path has characters that no name here has.")
 
 
 def _request_id(headers: Headers) -> str:

@@ -58,12 +58,15 @@ _RENDERINGS: Final[Mapping[StatusCode, _Rendering]] = MappingProxyType(
 )
 # Sending the same again later does not help, so it is no 429.
 _TOO_LARGE: Final = _Rendering(413, _INVALID)
+# It is not the answer that was late.
+_TOO_SLOW: Final = _Rendering(408, "timeout_error")
+_BY_REASON: Final = MappingProxyType({Reason.LIMIT_EXCEEDED: _TOO_LARGE, Reason.REQUEST_TOO_SLOW: _TOO_SLOW})
 
 Headers = dict[str, str]
 
 
 def _rendering(error: DomainError) -> _Rendering:
-    return _TOO_LARGE if error.reason is Reason.LIMIT_EXCEEDED else _RENDERINGS[error.code]
+    return _BY_REASON.get(error.reason) or _RENDERINGS[error.code]
 
 
 def error_body(error: DomainError) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.connection import Patience
+from gateway.settings import GatewaySettings
 from services.common.errors import DomainError, Reason
 from services.common.rpc.tls import server_tls
 from services.common.settings import TlsSettings
@@ -38,7 +40,7 @@ class _Server(uvicorn.Server):
 
 
 @dataclass(frozen=True, slots=True)
-class Https:
+class _Https:
     """Certificate and key, and whose clients are let in, in uvicorn's words."""
 
     ssl_certfile: str
@@ -47,16 +49,11 @@ class Https:
     ssl_cert_reqs: int
 
 
-def https_of(settings: TlsSettings) -> Https | None:
-    """What the settings say of TLS; None for plain HTTP.
-
-    Raises:
-        DomainError: KEY_INVALID.
-    """
+def _https_of(settings: TlsSettings) -> _Https | None:
     if server_tls(settings) is None:
         return None
     mutual = settings.tls_require_clients
-    return Https(
+    return _Https(
         ssl_certfile=str(settings.tls_certificate_file),
         ssl_keyfile=str(settings.tls_key_file),
         ssl_ca_certs=str(settings.tls_authorities_file) if mutual else None,
@@ -91,18 +88,23 @@ def listen_on(address: str) -> socket.socket:
 
 
 @asynccontextmanager
-async def running_app(
-    app: FastAPI, bound: socket.socket, drain_seconds: float, https: Https | None = None
-) -> AsyncIterator[str]:
-    """Serve until the block ends, then let requests end for ``drain_seconds``; gives the URL."""
+async def running_app(app: FastAPI, bound: socket.socket, settings: GatewaySettings) -> AsyncIterator[str]:
+    """Serve until the block ends, then let requests end for ``drain_seconds``; gives the URL.
+
+    Raises:
+        DomainError: KEY_INVALID.
+    """
+    https = _https_of(settings)
     secure = asdict(https) if https else {}
+    patience = Patience(settings.http_head_seconds, settings.http_stall_seconds)
     config = uvicorn.Config(
         app,
+        http=patience.protocol(),  # type: ignore[arg-type]  # calls it, and asks for a class all the same
         log_config=None,
         access_log=False,
         lifespan="off",
         server_header=False,
-        timeout_graceful_shutdown=max(1, round(drain_seconds)),
+        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
         **secure,
     )
     server = _Server(config)
@@ -116,13 +118,13 @@ async def running_app(
         await serving
 
 
-async def serve(app: FastAPI, bound: socket.socket, drain_seconds: float, https: Https | None = None) -> None:
+async def serve(app: FastAPI, bound: socket.socket, settings: GatewaySettings) -> None:
     """Serve until SIGINT or SIGTERM, then drain."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with running_app(app, bound, drain_seconds, https) as url:
+    async with running_app(app, bound, settings) as url:
         log.info("listening", url=url)
         await stop.wait()
         log.info("stopping")

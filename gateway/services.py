@@ -81,7 +81,8 @@ async def open_services(settings: GatewaySettings) -> AsyncIterator[Services]:
         )
 
 
-def _of_request(request: Request) -> Services:
+# Async, though it waits for nothing: FastAPI gives any other a thread of its own, at every request.
+async def _of_request(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 

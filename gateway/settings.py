@@ -17,5 +17,12 @@ class GatewaySettings(ListeningSettings, RegistryClientSettings):
     http_max_adapter_bytes: int = Field(
         2048 * MIB, ge=1, description="Largest body of an adapter's import accepted, in bytes."
     )
+    http_head_seconds: float = Field(
+        20.0, gt=0, description="How long the head of a request, its line and headers, may take to arrive."
+    )
+    http_body_seconds: float = Field(60.0, gt=0, description="How long a JSON body may take to arrive.")
+    http_stall_seconds: float = Field(
+        60.0, gt=0, description="How long an upload may bring nothing, and a client take nothing of an answer."
+    )
     generate_seconds: float = Field(600.0, gt=0, description="How long an answer may take, loading its base included.")
     upload_seconds: float = Field(3600.0, gt=0, description="How long an upload and its check may take.")

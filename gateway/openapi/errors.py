@@ -54,6 +54,10 @@ _STATUSES: Final[dict[int, _Described]] = {
         "Something it names does not exist.",
         DomainError(Reason.ADAPTER_NOT_FOUND, "There is no adapter wukong.", {"adapter": "wukong"}),
     ),
+    408: _Described(
+        "It was sent too slowly.",
+        DomainError(Reason.REQUEST_TOO_SLOW, "The body was not there within 60 s.", {"seconds": "60"}),
+    ),
     409: _Described(
         "It contradicts what is there now.",
         DomainError(Reason.ETAG_MISMATCH, "The alias stable was changed meanwhile; read it again."),

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from gateway.generation import Head, generate, stream
@@ -14,22 +14,24 @@ from gateway.schemas.answers import AnswerMessage, ChatChoice, ChatCompletion, C
 from gateway.schemas.answers import Identity as Answerer
 from gateway.schemas.generation import ChatRequest
 from gateway.services import ServicesOf
-from gateway.sse import DONE, event, event_stream, started
+from gateway.sse import DONE, event, event_stream
 from tenon.inference.v1 import inference_pb2
 
 router = APIRouter(tags=["Chat"])
 
 
 @router.post("/v1/chat/completions", response_model=ChatCompletion)
-async def create_chat_completion(body: ChatRequest, services: ServicesOf) -> ChatCompletion | StreamingResponse:
+async def create_chat_completion(
+    body: ChatRequest, http: Request, services: ServicesOf
+) -> ChatCompletion | StreamingResponse:
     """Answer a conversation, as a whole or, with ``stream``, in pieces."""
     request = chat_request(body, await resolve_model(services, body.model))
     head = Head.new("chatcmpl", body.model)
     if body.stream:
-        pieces = await started(stream(services, request))
+        pieces = await stream(services, request, http)
         with_usage = body.stream_options is not None and body.stream_options.include_usage
         return event_stream(_events(head, request, pieces, with_usage=with_usage))
-    answer = await generate(services, request)
+    answer = await generate(services, request, http)
     return ChatCompletion(
         id=head.id,
         created=head.created,

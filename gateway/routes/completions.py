@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from gateway.generation import Head, generate, stream
@@ -12,22 +12,24 @@ from gateway.names import resolve_model
 from gateway.schemas.answers import Completion, CompletionChoice, Identity, Usage
 from gateway.schemas.generation import CompletionRequest
 from gateway.services import ServicesOf
-from gateway.sse import DONE, event, event_stream, started
+from gateway.sse import DONE, event, event_stream
 from tenon.inference.v1 import inference_pb2
 
 router = APIRouter(tags=["Completions"])
 
 
 @router.post("/v1/completions", response_model=Completion)
-async def create_completion(body: CompletionRequest, services: ServicesOf) -> Completion | StreamingResponse:
+async def create_completion(
+    body: CompletionRequest, http: Request, services: ServicesOf
+) -> Completion | StreamingResponse:
     """Go on with a text, as a whole or, with ``stream``, in pieces."""
     request = completion_request(body, await resolve_model(services, body.model))
     head = Head.new("cmpl", body.model)
     if body.stream:
-        pieces = await started(stream(services, request))
+        pieces = await stream(services, request, http)
         with_usage = body.stream_options is not None and body.stream_options.include_usage
         return event_stream(_events(head, request, pieces, with_usage=with_usage))
-    answer = await generate(services, request)
+    answer = await generate(services, request, http)
     choices = [
         CompletionChoice(
             index=choice.index,

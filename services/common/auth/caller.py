@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
@@ -69,4 +69,6 @@ def call_by(caller: Caller) -> Iterator[None]:
     try:
         yield
     finally:
-        _CALLER.reset(token)
+        # A stream whose caller has gone is closed in another context, where there is nothing to go back to.
+        with suppress(ValueError):
+            _CALLER.reset(token)

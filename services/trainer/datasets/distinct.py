@@ -26,7 +26,7 @@ class DistinctCounter:
     """Digests of 64 bits, counted once each.
 
     Every RUN of them is sorted and written to a file; at the end the runs are merged by ranges of values, so that memory
-    stays at some 30 MB. Two different rows get the same digest with odds of one in 2^64: that a count over a million rows
+    stays at some 15 MB. Two different rows get the same digest with odds of one in 2^64: that a count over a million rows
     is wrong has odds of one in 37 million, over a hundred million rows of one in 3,700.
     """
 
@@ -81,12 +81,14 @@ class DistinctCounter:
         return len(np.unique(np.frombuffer(b"".join(parts), np.uint64)))
 
     def _write_run(self) -> None:
-        digests: Digests = np.sort(np.frombuffer(self._digests, np.uint64))
+        # In place and without a copy: this is where a check takes the most memory.
+        digests: Digests = np.frombuffer(self._digests, np.uint64)
+        digests.sort()
         places = [*np.searchsorted(digests, _STARTS).tolist(), len(digests)]
         try:
             if self._file is None:
                 self._file = self._files.enter_context(tempfile.TemporaryFile(dir=self._directory))  # noqa: SIM115 - it is
-            self._file.write(digests.tobytes())
+            self._file.write(digests.data)
             self._file.flush()
         except OSError as error:
             text = f"The rows cannot be compared with one another: this server's disk takes no more ({error.strerror})."

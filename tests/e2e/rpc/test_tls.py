@@ -9,7 +9,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.app import create_app
-from gateway.server import https_of, listen_on, running_app
+from gateway.server import listen_on, running_app
 from gateway.services import open_services
 from gateway.settings import GatewaySettings
 from services.common.errors import DomainError, Reason
@@ -69,10 +69,10 @@ async def test_callers_show_a_certificate_where_the_server_asks_for_one(ours: Au
 
 async def test_the_gateway_speaks_https(ours: Authority, theirs: Authority) -> None:
     targets: dict[str, Any] = {"registry_target": NOWHERE, "trainer_target": NOWHERE, "inference_target": NOWHERE}
-    settings = GatewaySettings(**targets, **showing(ours.issue("gateway")))
+    settings = GatewaySettings(drain_seconds=1, **targets, **showing(ours.issue("gateway")))
     async with (
         open_services(settings) as services,
-        running_app(create_app(services), listen_on("127.0.0.1:0"), 1.0, https_of(settings)) as url,
+        running_app(create_app(services), listen_on("127.0.0.1:0"), settings) as url,
     ):
         assert url.startswith("https://")
         trusting = ssl.create_default_context(cafile=str(ours.file))

@@ -1,4 +1,4 @@
-"""Postgres or the artifact store gone in the middle: UNAVAILABLE, and recovery without a restart."""
+"""A service, Postgres or the artifact store gone in the middle: 503 with Retry-After, said by /readyz, and recovery without help."""
 
 import json
 import signal
@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from services.common.errors import DomainError, Reason
+from tests.e2e.suite.crowd import NEEDED_BY, client, crowd, ready
 from tests.support.suite import RunningSuite, environment, running_suite, wait_for
 from tests.support.tiny_bases import make_tiny_base
 
@@ -34,8 +36,8 @@ def test_postgres_that_hangs_is_unavailable_until_it_answers(harmed: RunningSuit
     for member in members:
         member.send_signal(signal.SIGSTOP)
     try:
-        with harmed.client() as client, pytest.raises(DomainError) as caught:
-            client.get("/v1/base_models")
+        with harmed.client() as suite, pytest.raises(DomainError) as caught:
+            suite.get("/v1/base_models")
     finally:
         for member in members:
             member.send_signal(signal.SIGCONT)
@@ -81,12 +83,57 @@ def test_a_store_that_vanishes_is_unavailable_until_it_returns(harmed: RunningSu
     store, aside = harmed.data_dir / "artifacts", harmed.data_dir / "aside"
     store.rename(aside)
     try:
-        with harmed.client() as client, pytest.raises(DomainError) as caught:
-            client.upload("/v1/files", rows, {"purpose": "fine-tune"})
+        with client(harmed) as http:
+            answer = http.post(
+                "/v1/files", data={"purpose": "fine-tune"}, files={"file": ("rows.jsonl", rows.read_bytes())}
+            )
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json()["error"]["code"] == "artifact_store_unavailable"
     finally:
         aside.rename(store)
-    assert caught.value.reason is Reason.ARTIFACT_STORE_UNAVAILABLE
-    with harmed.client() as client:
-        assert client.get("/v1/files")["data"] == []
-        uploaded = wait_for(lambda: client.upload("/v1/files", rows, {"purpose": "fine-tune"}), "recovery")
-        assert [file["id"] for file in client.get("/v1/files")["data"]] == [uploaded["id"]]
+    with harmed.client() as suite:
+        assert suite.get("/v1/files")["data"] == []
+        uploaded = wait_for(lambda: suite.upload("/v1/files", rows, {"purpose": "fine-tune"}), "recovery")
+        assert [file["id"] for file in suite.get("/v1/files")["data"]] == [uploaded["id"]]
+        suite.delete(f"/v1/files/{uploaded['id']}")
+
+
+@pytest.mark.parametrize(
+    "service",
+    ["registry", "trainer", pytest.param("inference", marks=pytest.mark.proof)],  # the slowest to start
+)
+def test_what_is_killed_is_a_503_until_it_is_back(harmed: RunningSuite, service: str) -> None:
+    with client(harmed) as http:
+        wait_for(ready(http), "readiness")
+        with crowd(harmed, NEEDED_BY[service]) as seen:
+            wait_for(lambda: seen.statuses[200] > 8, "load")
+            harmed.processes()[f"services.{service}"].kill()
+            told = wait_for(lambda: not_ready(http), "news of it", 10)
+            assert service in told
+            wait_for(ready(http), "recovery")
+            served = seen.statuses[200]
+            wait_for(lambda: seen.statuses[200] > served + 8, "service")
+    assert seen.faults == []
+    assert seen.statuses[503] > 0
+
+
+def not_ready(http: httpx2.Client) -> dict[str, str]:
+    answer = http.get("/readyz")
+    if answer.status_code == 200:
+        return {}
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    metadata: dict[str, str] = answer.json()["error"]["details"]["metadata"]
+    return metadata
+
+
+def test_a_database_that_is_killed_is_a_503_until_it_is_back(harmed: RunningSuite) -> None:
+    asked = [one for service in ("registry", "trainer") for one in NEEDED_BY[service] if one[0] == "GET"]
+    with client(harmed) as http:
+        wait_for(ready(http), "readiness")
+        with crowd(harmed, asked) as seen:
+            wait_for(lambda: seen.statuses[200] > 8, "load")
+            harmed.processes()["postgres"].kill()
+            wait_for(lambda: seen.statuses[503] > 0, "outage", 10)
+            served = seen.statuses[200]
+            wait_for(lambda: seen.statuses[200] > served + 8, "recovery")
+    assert seen.faults == []

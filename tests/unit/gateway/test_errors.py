@@ -16,6 +16,7 @@ STATUSES = {
     Reason.MODEL_NOT_FOUND: 404,
     Reason.BASE_MODEL_EXISTS: 409,
     Reason.ETAG_MISMATCH: 409,
+    Reason.REQUEST_TOO_SLOW: 408,
     Reason.LIMIT_EXCEEDED: 413,
     Reason.QUEUE_FULL: 429,
     Reason.CANCELLED: 499,
