@@ -5,6 +5,9 @@
 A suite of its own with a tiny base, keys on. The same answer is asked for by gRPC from inference directly and by REST from the gateway,
 in turns; what is told are medians of the differences of neighbours, so that a noisy machine is noisy for both. Then as many streams
 as asked at the same time. Exit status 1 if a target is missed.
+
+gRPC's client is compiled. So that the gateway is measured and not the client beside it, a whole answer is asked for over a bare connection of
+HTTP/1.1, and by httpx too, which is what OpenAI's Python client has beneath it; streams are read by httpx.
 """
 
 import argparse
@@ -18,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 from pydantic import SecretStr
@@ -43,6 +47,7 @@ class Result:
 
     Attributes:
         whole_ms: what an answer of one token takes longer by REST, whole.
+        httpx_ms: the same with httpx for a client.
         token_ms: what each token of a streamed answer takes longer.
         direct_whole_ms: such an answer by gRPC.
         direct_token_ms: such a token by gRPC.
@@ -52,6 +57,7 @@ class Result:
     """
 
     whole_ms: float
+    httpx_ms: float
     token_ms: float
     direct_whole_ms: float
     direct_token_ms: float
@@ -95,8 +101,12 @@ async def measure(suite: RunningSuite, runs: int) -> Result:
         ) as http,
     ):
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
-        whole = await compare(lambda: direct(stub), lambda: by_rest(http), runs)
-        streamed = await compare(lambda: direct_stream(stub), lambda: rest_stream(http, STREAMED_TOKENS), runs)
+        bare = await Bare.connect(suite.endpoints["gateway"], key)
+        try:
+            whole = await compare(runs, lambda: direct(stub), bare.ask, lambda: by_rest(http))
+        finally:
+            bare.close()
+        streamed = await compare(runs, lambda: direct_stream(stub), lambda: rest_stream(http, STREAMED_TOKENS))
         began = time.perf_counter()
         ended = await asyncio.gather(
             *(rest_stream(http, CONCURRENT_TOKENS) for _ in range(STREAMS)), return_exceptions=True
@@ -104,6 +114,7 @@ async def measure(suite: RunningSuite, runs: int) -> Result:
         seconds = time.perf_counter() - began
     return Result(
         whole_ms=whole[1] * 1000,
+        httpx_ms=whole[2] * 1000,
         token_ms=streamed[1] * 1000 / STREAMED_TOKENS,
         direct_whole_ms=whole[0] * 1000,
         direct_token_ms=streamed[0] * 1000 / STREAMED_TOKENS,
@@ -113,24 +124,56 @@ async def measure(suite: RunningSuite, runs: int) -> Result:
     )
 
 
-async def compare(
-    first: Callable[[], Awaitable[None]], second: Callable[[], Awaitable[None]], runs: int
-) -> tuple[float, float]:
-    """Median seconds of the first, and median of what the second takes longer, each pair in the other order."""
+async def compare(runs: int, *calls: Callable[[], Awaitable[None]]) -> list[float]:
+    """Median seconds of the first, and medians of what each of the others takes longer; each run begins with another one."""
     for _ in range(5):
-        await first()
-        await second()
-    firsts, differences = [], []
-    for run in range(runs):
-        order = (first, second) if run % 2 else (second, first)
-        taken = {}
-        for call in order:
-            began = time.perf_counter()
+        for call in calls:
             await call()
-            taken[call] = time.perf_counter() - began
-        firsts.append(taken[first])
-        differences.append(taken[second] - taken[first])
-    return statistics.median(firsts), statistics.median(differences)
+    taken: dict[int, list[float]] = {number: [] for number in range(len(calls))}
+    for run in range(runs):
+        for place in range(len(calls)):
+            number = (run + place) % len(calls)
+            began = time.perf_counter()
+            await calls[number]()
+            taken[number].append(time.perf_counter() - began)
+    first, *others = taken.values()
+    longer = [[one - other for one, other in zip(times, first, strict=True)] for times in others]
+    return [statistics.median(first), *map(statistics.median, longer)]
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A connection of HTTP/1.1 that is kept, and no more of a client than answers need."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    head: str
+
+    @classmethod
+    async def connect(cls, url: str, key: str) -> "Bare":
+        """Connect to the gateway."""
+        place = urlsplit(url)
+        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Bearer {key}\r\n"
+        return cls(reader, writer, f"{head}Content-Type: application/json\r\nContent-Length: ")
+
+    async def ask(self) -> None:
+        """One answer.
+
+        Raises:
+            RuntimeError: it is none.
+        """
+        content = json.dumps(body(WHOLE_TOKENS)).encode()
+        self.writer.write(f"{self.head}{len(content)}\r\n\r\n".encode() + content)
+        status, *lines = (await self.reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+        length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
+        answer = json.loads(await self.reader.readexactly(length))
+        if b" 200 " not in status or not answer["choices"]:
+            raise RuntimeError(f"{status!r}: {answer}")
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.writer.close()
 
 
 def request(tokens: int) -> inference_pb2.GenerateRequest:
@@ -198,6 +241,7 @@ def as_text(result: Result) -> str:
     """For people."""
     return (
         f"whole answer: +{result.whole_ms:.2f} ms over {result.direct_whole_ms:.2f} by gRPC (target {WHOLE_MS:g})\n"
+        f"  with httpx for a client: +{result.httpx_ms:.2f} ms\n"
         f"each streamed token: +{result.token_ms:.3f} ms over {result.direct_token_ms:.3f} (target {TOKEN_MS:g})\n"
         f"{result.streams} streams at once: {len(result.failures)} failed (target: none), {result.seconds:.1f} s"
         + "".join(f"\n  {failure}" for failure in result.failures[:5])

@@ -196,6 +196,23 @@ def test_a_base_tells_who_needs_it(visit: Visit, parrot: str) -> None:
     expect(page.get_by_role("region", name="tiny-gpt")).to_contain_text("none")
 
 
+def test_what_others_need_is_not_deleted_and_they_are_named(visit: Visit, parrot: str) -> None:
+    visit.expect(400)
+    page = visit.log_in("#/bases")
+    card = page.get_by_role("region", name="tiny-qwen")
+    card.get_by_role("button", name="Delete tiny-qwen").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(card.get_by_role("alert")).to_have_count(0)
+    card.get_by_role("button", name="Delete tiny-qwen").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(card.get_by_role("alert")).to_contain_text(f"adapters/{parrot}/versions/")
+    visit.open(f"#/adapters/{parrot}")
+    version = page.locator("details.version").first
+    version.get_by_role("button", name=re.compile(f"Delete {parrot}@")).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(version.get_by_role("alert")).to_contain_text("aliases/latest")
+
+
 def test_a_hopeless_plan_is_started_only_when_confirmed(visit: Visit, parrot: str) -> None:
     page = visit.log_in("#/train")
     file = page.get_by_label("Data", exact=True).locator("option", has_text="parrot.json").get_attribute("value")
@@ -251,6 +268,11 @@ def test_a_job_is_paused_resumed_and_cancelled(visit: Visit, suite: RunningSuite
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
     expect(state).to_have_text("cancelled")
+    page.get_by_role("button", name=f"Delete {job}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page).to_have_url(re.compile("#/jobs$"))
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    expect(page.get_by_text(job)).to_have_count(0)
 
 
 def test_stop_ends_both_answers(visit: Visit, parrot: str) -> None:
