@@ -48,8 +48,13 @@ def test_postgres_that_hangs_is_unavailable_until_it_answers(harmed: RunningSuit
 def test_postgres_that_is_killed_comes_back(harmed: RunningSuite) -> None:
     postgres = harmed.processes()["postgres"]
     others = {name: process.pid for name, process in harmed.processes().items() if name != "postgres"}
-    postgres.kill()
-    wait_for(lambda: works(harmed), "recovery")
+    asked = [one for service in ("registry", "trainer") for one in NEEDED_BY[service] if one[0] == "GET"]
+    with crowd(harmed, asked) as seen:
+        wait_for(lambda: seen.statuses[200] > 8, "load")
+        postgres.kill()
+        wait_for(lambda: seen.statuses[503] > 0, "outage", 10)
+        wait_for(lambda: works(harmed), "recovery")
+    assert seen.faults == []
     assert {name: p.pid for name, p in harmed.processes().items() if name != "postgres"} == others
     assert "tiny" in harmed.tenon("base", "list").stdout
 
@@ -87,7 +92,8 @@ def test_a_store_that_vanishes_is_unavailable_until_it_returns(harmed: RunningSu
             answer = http.post(
                 "/v1/files", data={"purpose": "fine-tune"}, files={"file": ("rows.jsonl", rows.read_bytes())}
             )
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
         assert answer.json()["error"]["code"] == "artifact_store_unavailable"
     finally:
         aside.rename(store)
@@ -124,16 +130,3 @@ def not_ready(http: httpx2.Client) -> dict[str, str]:
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     metadata: dict[str, str] = answer.json()["error"]["details"]["metadata"]
     return metadata
-
-
-def test_a_database_that_is_killed_is_a_503_until_it_is_back(harmed: RunningSuite) -> None:
-    asked = [one for service in ("registry", "trainer") for one in NEEDED_BY[service] if one[0] == "GET"]
-    with client(harmed) as http:
-        wait_for(ready(http), "readiness")
-        with crowd(harmed, asked) as seen:
-            wait_for(lambda: seen.statuses[200] > 8, "load")
-            harmed.processes()["postgres"].kill()
-            wait_for(lambda: seen.statuses[503] > 0, "outage", 10)
-            served = seen.statuses[200]
-            wait_for(lambda: seen.statuses[200] > served + 8, "recovery")
-    assert seen.faults == []
