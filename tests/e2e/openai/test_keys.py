@@ -8,7 +8,6 @@ import httpx2
 import openai
 import pytest
 
-from services.common.auth.keys import new_key
 from tests.e2e.gateway.stack import Stack
 
 HI: Any = [{"role": "user", "content": "hi"}]
@@ -42,7 +41,7 @@ def test_a_key_that_serves_gets_answers_and_nothing_else(server: openai.OpenAI, 
         assert caught.value.code == "permission_denied"
 
 
-@pytest.mark.parametrize("key", ["none", "tenon-" + "0" * 40, new_key(), "sk-1234"])
+@pytest.mark.parametrize("key", ["none", "tenon-" + "0" * 40, "tenon-" + "Ab3_" * 10, "sk-1234"])
 def test_who_is_nobody_is_told_so_and_no_more(stack: Stack, key: str) -> None:
     with stack.openai(api_key=key) as client:
         for refused in (client.models.list, lambda: client.chat.completions.create(model="x", messages=HI)):
