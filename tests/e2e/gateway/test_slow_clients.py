@@ -201,7 +201,7 @@ async def test_watches_whose_clients_leave_end(stack: Stack, file_id: str) -> No
         assert {watch.status_code for watch in watches} == {200}
         before = ended_watches(stack)
         await asyncio.gather(*(watch.aclose() for watch in watches))
-        await asyncio.to_thread(wait_for, lambda: ended_watches(stack) >= before + 50, "end of the watches", 10)
+        await asyncio.to_thread(wait_for, lambda: ended_watches(stack) == before + 50, "end of the watches", 10)
         await http.post(f"/v1/fine_tuning/jobs/{job}/cancel")
 
 

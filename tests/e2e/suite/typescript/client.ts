@@ -56,10 +56,10 @@ async function plan(training_file: string): Promise<string[]> {
   return planned.findings.map(({ severity, code }) => `${severity} ${code}`);
 }
 
-/** The states of the first job, as its watch tells them until it ends. */
+/** The states of a job that has succeeded, as its watch tells them until it ends. */
 async function watchedStates(): Promise<unknown[]> {
-  const jobs = await dataOf(tenon.listJobs({ query: { limit: 1 } }));
-  const training_job_id = jobs.data[0]?.id ?? "";
+  const jobs = await dataOf(tenon.listJobs({ query: { limit: 100 } }));
+  const training_job_id = jobs.data.find(({ status }) => status === "succeeded")?.id ?? "";
   const { stream } = await tenon.watchJob({ path: { training_job_id } });
   const states: unknown[] = [];
   for await (const update of stream) {
