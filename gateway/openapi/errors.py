@@ -56,7 +56,7 @@ _STATUSES: Final[dict[int, _Described]] = {
     ),
     408: _Described(
         "It was sent too slowly.",
-        DomainError(Reason.REQUEST_TOO_SLOW, "The body was not there within 60 s.", {"seconds": "60"}),
+        DomainError(Reason.REQUEST_TOO_SLOW, "The body was not there in time: 60 s are the limit.", {"seconds": "60"}),
     ),
     409: _Described(
         "It contradicts what is there now.",
@@ -64,7 +64,19 @@ _STATUSES: Final[dict[int, _Described]] = {
     ),
     413: _Described(
         "It is larger than a limit.",
-        DomainError(Reason.LIMIT_EXCEEDED, "The request's body is larger than 16777216 bytes.", {"limit": "16777216"}),
+        DomainError(
+            Reason.LIMIT_EXCEEDED,
+            "The body is larger than the 16777216 bytes that are accepted here.",
+            {"limit": "16777216"},
+        ),
+    ),
+    431: _Described(
+        "Its line and headers are more than are accepted.",
+        DomainError(
+            Reason.LIMIT_EXCEEDED,
+            "The request's line and headers are more than 32768 bytes, or more than 100 headers.",
+            {"limit": "32768"},
+        ),
     ),
     429: _Described(
         "Too many requests, by this key's limits or because others wait already.",
