@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cli import deletion
 from cli.arguments import checked_id, key_argument, limit_option
 from cli.client import Json, connect
 from cli.output import json_option, print_json, print_table, printable, shown_time
@@ -126,9 +127,7 @@ def create_project(data_dir: Path | None, project_id: str, display_name: str, as
 @click.pass_obj
 def delete_project(data_dir: Path | None, project_id: str, as_json: bool) -> None:
     """Delete a project that holds nothing; its id is never given again."""
-    with connect(data_dir) as suite:
-        deleted = suite.delete(f"/v1/projects/{project_id}")
-    print_json(deleted) if as_json else click.echo(f"{project_id} is deleted.")
+    deletion.delete(data_dir, f"/v1/projects/{project_id}", project_id, as_json=as_json)
 
 
 @project.command("list")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from cli import deletion
 from cli.arguments import adapter_argument, checked_id, limit_option
 from cli.client import Json, Suite, connect
 from cli.commands.adapter_export import export
@@ -174,9 +175,7 @@ def rollback(data_dir: Path | None, name: str, alias_id: str, reason: str, as_js
 @click.pass_obj
 def unalias(data_dir: Path | None, name: str, alias_id: str, as_json: bool) -> None:
     """Delete an alias of an adapter; the version that it points at stays."""
-    with connect(data_dir) as suite:
-        deleted = suite.delete(f"/v1/adapters/{name}/aliases/{alias_id}")
-    print_json(deleted) if as_json else click.echo(f"{name}:{alias_id} is deleted.")
+    deletion.delete(data_dir, f"/v1/adapters/{name}/aliases/{alias_id}", f"{name}:{alias_id}", as_json=as_json)
 
 
 @adapter.command("delete")
@@ -189,13 +188,12 @@ def delete(data_dir: Path | None, name: str, version: str | None, force: bool, a
     """Delete an adapter, or one of its versions, for good; what still depends on it is named, and keeps it."""
     if version is not None and force:
         raise click.UsageError("--force is for a whole adapter; move or delete the aliases of a version yourself.")
-    with connect(data_dir) as suite:
-        if version is None:
-            deleted = suite.delete(f"/v1/adapters/{name}" + ("?force=true" if force else ""))
-        else:
-            deleted = suite.delete(f"/v1/adapters/{name}/versions/{find_version(suite, name, version)}")
-    what = name if version is None else f"Version {short(deleted['id'])} of {name}"
-    print_json(deleted) if as_json else click.echo(f"{what} is deleted.")
+    path, what = f"/v1/adapters/{name}", name
+    if version is not None:
+        with connect(data_dir) as suite:
+            digest = find_version(suite, name, version)
+        path, what = f"{path}/versions/{digest}", f"Version {short(digest)} of {name}"
+    deletion.delete(data_dir, path + ("?force=true" if force else ""), what, as_json=as_json)
 
 
 def _version_before(versions: Sequence[Json], digest: str) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from cli import deletion
 from cli.arguments import base_argument, completing, limit_option
 from cli.client import Json, Suite, connect
 from cli.derivation import check_derived, find_origin, origin_name
@@ -128,9 +129,7 @@ def show(data_dir: Path | None, base_id: str, as_json: bool) -> None:
 @click.pass_obj
 def delete(data_dir: Path | None, base_id: str, as_json: bool) -> None:
     """Delete a base that no adapter version and no job needs; its files stay where they are."""
-    with connect(data_dir) as suite:
-        deleted = suite.delete(f"/v1/base_models/{base_id}")
-    print_json(deleted) if as_json else click.echo(f"{base_id} is deleted.")
+    deletion.delete(data_dir, f"/v1/base_models/{base_id}", base_id, as_json=as_json)
 
 
 def register_base(suite: Suite, source: str, base_id: str, cache: Path, *, origin: str | None = None) -> Json:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from cli import deletion
 from cli.arguments import base_option, data_argument, limit_option
 from cli.client import Json, connect
 from cli.commands.data_download import download
@@ -159,9 +160,7 @@ def preview(
 @click.pass_obj
 def delete(data_dir: Path | None, data_id: str, as_json: bool) -> None:
     """Delete a stored data set for good; jobs that have used it stay, and one that still needs it keeps it."""
-    with connect(data_dir) as suite:
-        deleted = suite.delete(f"/v1/files/{data_id}")
-    print_json(deleted) if as_json else click.echo(f"{data_id} is deleted.")
+    deletion.delete(data_dir, f"/v1/files/{data_id}", data_id, as_json=as_json)
 
 
 def _query(**values: str | int | None) -> dict[str, str]:

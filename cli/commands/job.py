@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from cli import deletion
 from cli.arguments import job_argument, limit_option
 from cli.client import Json, connect
 from cli.output import json_option, print_json, print_table, printable, shown_unix_time
@@ -151,9 +152,7 @@ def resume(data_dir: Path | None, job_id: str, as_json: bool) -> None:
 @click.pass_obj
 def delete(data_dir: Path | None, job_id: str, as_json: bool) -> None:
     """Delete a job that has ended, with its events, its report and its checkpoints; the version that it made stays."""
-    with connect(data_dir) as suite:
-        deleted = suite.delete(f"/v1/training_jobs/{job_id}")
-    print_json(deleted) if as_json else click.echo(f"{job_id} is deleted.")
+    deletion.delete(data_dir, f"/v1/training_jobs/{job_id}", job_id, as_json=as_json)
 
 
 def _ask(data_dir: Path | None, job_id: str, what: str, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import click
 
 from cli.arguments import base_option, completing
-from cli.client import connect
+from cli.client import Json, connect
 from cli.commands.data import FORMATS
 from cli.names import ADAPTERS
 from cli.output import EXIT_REFUSED, json_option, print_json
@@ -136,18 +136,12 @@ def train(
             "alpha_pattern": dict(alpha_pattern) or None,
             "modules_to_save": list(modules_to_save) or None,
         }
-        chosen = {k: v for k, v in {"n_epochs": epochs, **hyperparameters, **layers}.items() if v is not None}
-        body = {"model": base_id, "training_file": uploaded["id"], "adapter": name}
-        method = {"type": "supervised", "supervised": {"hyperparameters": chosen}}
+        chosen = _given({"n_epochs": epochs, **hyperparameters, **layers})
+        body = {"model": base_id, "training_file": uploaded["id"], "adapter": name, "force": force}
+        body["method"] = {"type": "supervised", "supervised": {"hyperparameters": chosen}}
         measured = suite.upload("/v1/files", validation_file, fields)["id"] if validation_file else None
-        optional = {
-            "seed": seed,
-            "priority": priority,
-            "validation_fraction": validation_fraction,
-            "validation_file": measured,
-        }
-        given = {key: value for key, value in optional.items() if value is not None}
-        body |= {"method": method, "force": force} | given
+        optional = {"seed": seed, "priority": priority, "validation_fraction": validation_fraction}
+        body |= _given({**optional, "validation_file": measured})
         if dry_run:
             plan = suite.post("/v1/training_jobs/plan", body)
             print_json(plan) if as_json else show_plan(plan)
@@ -157,3 +151,8 @@ def train(
             print_json(job) if as_json else click.echo(job["id"])
             return
         follow_to_success(suite, job["id"], as_json=as_json)
+
+
+def _given(options: Json) -> Json:
+    """Those that somebody has set."""
+    return {name: value for name, value in options.items() if value is not None}

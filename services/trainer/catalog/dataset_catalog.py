@@ -166,7 +166,7 @@ class DatasetCatalog:
             answer = await once.answer(transaction.requests, remove)
         # Only now that it is certain: a blob without a data set wastes space, a data set without its blob is lost.
         for dataset in removed:
-            await self._discard_if_unused(name.project, dataset.sha256)
+            await self._discard_if_unneeded(name.project, dataset.sha256)
         return answer
 
     async def forget(self, name: DatasetName) -> None:
@@ -176,7 +176,7 @@ class DatasetCatalog:
             DomainError: DATASET_NOT_FOUND; DATASET_IN_USE.
         """
         removed = await self.store.datasets.remove(name)
-        await self._discard_if_unused(name.project, removed.sha256)
+        await self._discard_if_unneeded(name.project, removed.sha256)
 
     async def _keep(self, spec: UploadSpec, upload: Upload, summary: Summary, once: Once[Dataset, M]) -> M:
         dataset = _described(spec, upload, summary)
@@ -190,14 +190,14 @@ class DatasetCatalog:
         async with self.store.transaction() as transaction:
             answer = await once.answer(transaction.requests, lambda: transaction.datasets.add(dataset, confirm))
         # A repeated call may have answered with a data set that was deleted since.
-        await self._discard_if_unused(project, upload.sha256)
+        await self._discard_if_unneeded(project, upload.sha256)
         return answer
 
-    async def _discard_if_unused(self, project: str, sha256: str) -> None:
+    async def _discard_if_unneeded(self, project: str, sha256: str) -> None:
         async def discard() -> None:
             await asyncio.to_thread(self.artifacts.delete, project, sha256)
 
-        await self.store.datasets.if_unused(project, sha256, discard)
+        await self.store.blobs.if_unneeded(project, sha256, discard)
 
 
 def _described(spec: UploadSpec, upload: Upload, summary: Summary) -> Dataset:

@@ -120,11 +120,6 @@ class MemoryDatasetStore:
         ]
         return found[:limit]
 
-    async def if_unused(self, project: str, sha256: str, discard: Step) -> None:
-        """See ``DatasetStore``."""
-        if not self.has_content(project, sha256):
-            await discard()
-
     def has_content(self, project: str, sha256: str) -> bool:
         """Whether a data set of the project has the content."""
         return any(d.name.project == project and d.sha256 == sha256 for d in self._datasets.values())

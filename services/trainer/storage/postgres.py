@@ -122,15 +122,6 @@ class PostgresDatasetStore:
             cursor = await connection.execute(self._sql["list_unused_datasets"], {"seconds": seconds, "limit": limit})
             return [DatasetName(row["project"], row["dataset"]) for row in await cursor.fetchall()]
 
-    async def if_unused(self, project: str, sha256: str, discard: Step) -> None:
-        """See ``DatasetStore``."""
-        async with self._begin() as connection:
-            await _lock_content(connection, self._sql, project, sha256)
-            content = {"project": project, "sha256": sha256}
-            cursor = await connection.execute(self._sql["find_dataset_of_content"], content)
-            if await cursor.fetchone() is None:
-                await discard()
-
     async def _one(self, connection: Connection, query: str, name: DatasetName) -> Dataset:
         cursor = await connection.execute(self._sql[query], _key(name))
         row = await cursor.fetchone()

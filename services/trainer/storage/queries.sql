@@ -77,9 +77,6 @@ LIMIT 1
 -- name: remove_dataset
 DELETE FROM trainer.datasets WHERE project = %(project)s AND dataset = %(dataset)s
 
--- name: find_dataset_of_content
-SELECT 1 FROM trainer.datasets WHERE project = %(project)s AND sha256 = %(sha256)s LIMIT 1
-
 -- name: keep_dataset
 -- Lets other jobs be created with the data set at the same time, but no one delete it.
 SELECT 1 FROM trainer.datasets WHERE project = %(project)s AND dataset = %(dataset)s FOR KEY SHARE

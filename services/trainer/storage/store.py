@@ -53,9 +53,6 @@ class DatasetStore(Protocol):
     async def unused(self, seconds: float, limit: int) -> Sequence[DatasetName]:
         """Name data sets of all projects that for so long nobody has uploaded or trained on, oldest first."""
 
-    async def if_unused(self, project: str, sha256: str, discard: Step) -> None:
-        """Run ``discard`` if no data set of the project has the content, and let none be added meanwhile."""
-
 
 class JobStore(Protocol):
     """Jobs by name, and their events."""

@@ -69,10 +69,10 @@ async def test_content_is_discarded_with_its_last_data_set(store: Store) -> None
     for name in ("one", "two"):
         await store.datasets.add(dataset(name), nothing)
     await store.datasets.remove(DatasetName(PROJECT, "one"))
-    await store.datasets.if_unused(PROJECT, SHA256, discard)
+    await store.blobs.if_unneeded(PROJECT, SHA256, discard)
     assert discarded == []
     await store.datasets.remove(DatasetName(PROJECT, "two"))
-    await store.datasets.if_unused(PROJECT, SHA256, discard)
+    await store.blobs.if_unneeded(PROJECT, SHA256, discard)
     assert discarded == [SHA256]
 
 
