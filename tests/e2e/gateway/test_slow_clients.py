@@ -173,6 +173,10 @@ def test_a_hundred_streams_whose_clients_leave_at_once_free_their_rows(stack: St
         # More than there are rows: the others still wait for their first token.
         for connection in connections[:20]:
             assert connection.recv(12) == b"HTTP/1.1 200"
+        # What is asked after them and answered by inference comes behind all hundred: each has begun by then.
+        with stack.http() as http:
+            for _ in range(2):
+                assert LOADED in http.get("/v1/loaded_models").text
         assert given_up(stack) == before
     left = time.monotonic()
     unload(stack)
