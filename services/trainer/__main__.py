@@ -38,6 +38,7 @@ from services.trainer.servicers.transfer_servicer import AdapterTransferServicer
 from services.trainer.settings import TrainerSettings
 from services.trainer.storage.postgres import MIGRATIONS, SCHEMA, PostgresStore
 from services.trainer.storage.store import EVENTS_CHANNEL
+from services.trainer.support.allocator import give_large_blocks_back
 from services.trainer.support.executor import LocalExecutor
 from services.trainer.support.retry import at_once
 from services.trainer.transfer.adapter_export import AdapterExports
@@ -257,6 +258,7 @@ def _storage_service(collector: Collector) -> Service:
 
 def main() -> int:
     """Run the process; a fault of its settings or its surroundings is told in a line."""
+    give_large_blocks_back()
     try:
         settings = TrainerSettings.load()
         with telemetry("tenon-trainer", settings):
