@@ -30,6 +30,11 @@ def check_slug(value: str, field: str) -> str:
     return value
 
 
+def is_project(value: str) -> bool:
+    """Whether a text can be a project's id."""
+    return _PROJECT.fullmatch(value) is not None
+
+
 def invalid_name(field: str, text: str) -> DomainError:
     """The error of a name that cannot be one."""
     return DomainError(Reason.INVALID_ARGUMENT, text, {"field": field}, violations=[Violation(field, text)])
@@ -74,7 +79,7 @@ class ResourceName:
 
 
 def _check_project(value: str, field: str) -> None:
-    if not _PROJECT.fullmatch(value):
+    if not is_project(value):
         raise invalid_name(
             field,
             f"{_shown(value)} is not a project: use 1 to 63 of a-z, 0-9 and '-', starting and ending with a letter or "

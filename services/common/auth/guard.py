@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol
 
 from google.protobuf.message import Message
@@ -18,6 +19,7 @@ from services.common.auth.keys import is_key, key_digest
 from services.common.auth.projects import project_of, resources_of
 from services.common.auth.rules import RULES, Rule
 from services.common.errors import DomainError, Reason
+from services.common.resource_names import is_project
 
 OPEN: Final = ("/grpc.health.v1.", "/grpc.reflection.")
 """What says nothing of anybody: whether a server serves, and what its contracts are."""
@@ -60,12 +62,14 @@ class Admitted:
 
     Attributes:
         caller: who makes it.
-        ask_again: tells whether its key is still valid; None for services.
+        changes: whether its method changes something in a project.
+        ask: tells whether its key is still valid, and whether a project that it names is there; None for services.
         resource: the first that it names.
     """
 
     caller: Caller
-    ask_again: Callable[[], Awaitable[object]] | None = None
+    changes: bool = False
+    ask: Callable[[str], Awaitable[object]] | None = None
     resource: str = field(default="")
     _asked: float = field(default_factory=time.monotonic)
 
@@ -75,15 +79,16 @@ class Admitted:
         Raises:
             DomainError: UNAUTHENTICATED.
         """
-        if self.ask_again is not None and time.monotonic() - self._asked > RENEWAL_SECONDS:
+        if self.ask is not None and time.monotonic() - self._asked > RENEWAL_SECONDS:
             self._asked = time.monotonic()
-            await self.ask_again()
+            await self.ask("")
 
-    def check(self, request: Message) -> None:
+    async def check(self, request: Message) -> None:
         """Look at a request, or at a part of one.
 
         Raises:
-            DomainError: PERMISSION_DENIED: it names something of another project.
+            DomainError: PERMISSION_DENIED: it names something of another project. PROJECT_NOT_FOUND: it would change something
+                in a project that is not there, which only a key for all projects can ask for.
         """
         for resource in resources_of(request):
             self.resource = self.resource or resource
@@ -94,11 +99,18 @@ class Admitted:
             if not allowed:
                 text = f"This key is for project {self.caller.project}, and the request names something outside it."
                 raise DomainError(Reason.PERMISSION_DENIED, text)
+            if project is not None:
+                await self._require_project(project)
+
+    async def _require_project(self, project: str) -> None:
+        """Refuse a change in a project that is not there. What is no project's id is left to whoever reads the name."""
+        if self.changes and self.ask is not None and self.caller.project is None and is_project(project):
+            await self.ask(project)
 
     async def check_each(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Look at each part of a streamed request as it comes."""
         async for request in requests:
-            self.check(request)
+            await self.check(request)
             yield request
 
 
@@ -124,8 +136,10 @@ class Guard:
         rule = RULES.get(method)
         from_service = is_service_token(metadata, self._token)
         ask = self._question(metadata, from_service=from_service)
-        caller = await ask() if ask else service_of(metadata)
-        admitted = Admitted(caller, ask)
+        caller = await ask("") if ask else service_of(metadata)
+        # What is of all projects says by itself of which ones it is.
+        inside = rule is not None and rule.mutates and not rule.all_projects
+        admitted = Admitted(caller, changes=inside, ask=ask)
         # Only the suite's own may say where somebody calls from.
         origin = metadata.get(PEER, peer) if from_service else peer
         if rule is None or not rule.mutates:
@@ -163,7 +177,7 @@ class Guard:
 
     def _question(
         self, metadata: Mapping[str, str], *, from_service: bool
-    ) -> Callable[[], Coroutine[Any, Any, Caller]] | None:
+    ) -> Callable[[str], Coroutine[Any, Any, Caller]] | None:
         """What tells who calls; None where a service calls by itself."""
         key = bearer(metadata.get(AUTHORIZATION, ""))
         if not key and from_service:
@@ -171,7 +185,7 @@ class Guard:
         if not is_key(key):
             raise unauthenticated()
         digest = key_digest(key)
-        return lambda: self._introspect(digest)
+        return partial(self._introspect, digest)
 
 
 def _fit_to_keep(name: str) -> str:

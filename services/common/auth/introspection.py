@@ -3,20 +3,32 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol
 
 from services.common.auth.caller import Caller, Scope
 from services.common.errors import DomainError, Reason
-from services.common.resource_names import ApiKeyName
+from services.common.resource_names import ApiKeyName, ProjectName
 from tenon.iam.v1 import iam_pb2, iam_pb2_grpc
 
 REMEMBERED_SECONDS: Final = 3.0
 """A key that is revoked may still open what it opened for so long; five seconds are promised, and a call takes time."""
 MOST_REMEMBERED: Final = 4096
 
-Introspect = Callable[[str], Coroutine[Any, Any, Caller]]
-"""From a key's digest to its caller; raises UNAUTHENTICATED."""
+
+class Introspect(Protocol):
+    """Tells who presents a key."""
+
+    def __call__(self, digest: str, project: str = "", /) -> Coroutine[Any, Any, Caller]:
+        """Tell whose key has a digest, and that there is a project, where the key is for all of them.
+
+        Args:
+            digest: SHA-256 of the key, in hex.
+            project: id of the one that is about to be changed, or empty.
+
+        Raises:
+            DomainError: UNAUTHENTICATED; PROJECT_NOT_FOUND.
+        """
 
 
 class RememberedIntrospection:
@@ -26,39 +38,37 @@ class RememberedIntrospection:
         """Remember what ``ask`` tells for some seconds; its errors other than UNAUTHENTICATED are not remembered."""
         self._ask = ask
         self._seconds = seconds
-        self._known: OrderedDict[str, tuple[float, asyncio.Task[Caller]]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], tuple[float, asyncio.Task[Caller]]] = OrderedDict()
 
-    async def __call__(self, digest: str) -> Caller:
-        """Tell who presents a key.
+    async def __call__(self, digest: str, project: str = "", /) -> Caller:
+        """Tell who presents a key; see ``Introspect``.
 
         Raises:
-            DomainError: UNAUTHENTICATED; SERVICE_UNAVAILABLE and the like.
+            DomainError: UNAUTHENTICATED; PROJECT_NOT_FOUND; SERVICE_UNAVAILABLE and the like.
         """
-        now = time.monotonic()
-        until, task = self._known.get(digest, (0.0, None))
+        now, asked = time.monotonic(), (digest, project)
+        until, task = self._known.get(asked, (0.0, None))
         if task is None or until <= now:
             # Shielded below: a caller that goes away must not take the answer from the others.
-            task = asyncio.create_task(self._answer(digest))
-            self._known[digest] = now + self._seconds, task
-            self._known.move_to_end(digest)
+            task = asyncio.create_task(self._ask(digest, project))
+            self._known[asked] = now + self._seconds, task
+            self._known.move_to_end(asked)
             while len(self._known) > MOST_REMEMBERED:
                 self._known.popitem(last=False)
         try:
             return await asyncio.shield(task)
         except DomainError as error:
-            if error.reason is not Reason.UNAUTHENTICATED and self._known.get(digest, (0.0, None))[1] is task:
-                del self._known[digest]
+            if error.reason is not Reason.UNAUTHENTICATED and self._known.get(asked, (0.0, None))[1] is task:
+                del self._known[asked]
             raise
-
-    async def _answer(self, digest: str) -> Caller:
-        return await self._ask(digest)
 
 
 def by_rpc(stub: "iam_pb2_grpc.IntrospectionServiceAsyncStub") -> Introspect:
     """Ask the registry's process."""
 
-    async def ask(digest: str) -> Caller:
-        return caller_of((await stub.Introspect(iam_pb2.IntrospectRequest(key_sha256=digest))).api_key)
+    async def ask(digest: str, project: str = "", /) -> Caller:
+        name = str(ProjectName(project)) if project else ""
+        return caller_of((await stub.Introspect(iam_pb2.IntrospectRequest(key_sha256=digest, project=name))).api_key)
 
     return ask
 

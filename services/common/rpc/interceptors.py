@@ -32,7 +32,7 @@ Found: TypeAlias = "Handler | None"
 # The stubs type a handler's functions for the synchronous server only.
 Behavior = Callable[..., Any]
 
-Look = Callable[["Admitted | None", Any], Any]
+Look = Callable[["Admitted | None", Any], Awaitable[Any]]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -73,14 +73,14 @@ class CallInterceptor(aio.ServerInterceptor):
     def _unary(self, behavior: Behavior, method: str, look: Look) -> Behavior:
         async def answer(request: Any, context: Context) -> Any:
             async with self._answering(method, context), self._admitted(method, context) as admitted:
-                return await behavior(look(admitted, request), context)
+                return await behavior(await look(admitted, request), context)
 
         return answer
 
     def _stream(self, behavior: Behavior, method: str, look: Look) -> Behavior:
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
             async with self._answering(method, context), self._admitted(method, context) as admitted:
-                async for response in behavior(look(admitted, request), context):
+                async for response in behavior(await look(admitted, request), context):
                     if admitted is not None:
                         await admitted.renew()
                     yield response
@@ -127,13 +127,13 @@ class CallInterceptor(aio.ServerInterceptor):
         log.info("call answered", method=method, code=code.name, milliseconds=round(seconds * 1000, 1))
 
 
-def _one(admitted: Admitted | None, request: Any) -> Any:
+async def _one(admitted: Admitted | None, request: Any) -> Any:
     if admitted is not None:
-        admitted.check(request)
+        await admitted.check(request)
     return request
 
 
-def _each(admitted: Admitted | None, requests: Any) -> Any:
+async def _each(admitted: Admitted | None, requests: Any) -> Any:
     return requests if admitted is None else admitted.check_each(requests)
 
 

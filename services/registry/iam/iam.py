@@ -166,24 +166,22 @@ class Iam:
             total += count
         return total
 
-    async def introspect(self, digest: str) -> ApiKey:
-        """Tell whose key has a digest.
+    async def introspect(self, digest: str, project: str = "") -> ApiKey:
+        """Tell whose key has a digest, and that there is a project, where the key is for all of them.
 
         Raises:
-            DomainError: UNAUTHENTICATED.
+            DomainError: UNAUTHENTICATED; PROJECT_NOT_FOUND.
         """
         key = await self._store.find_valid(digest)
         if key is None:
             raise unauthenticated()
+        if project and key.all_projects and not await self._store.list_projects(after="", limit=1, only=project):
+            raise _no_project(ProjectName(project))
         return key
 
-    async def caller(self, digest: str) -> Caller:
-        """Tell who presents the key of a digest; for this process's own calls.
-
-        Raises:
-            DomainError: UNAUTHENTICATED.
-        """
-        return caller_of(key_to_proto(await self.introspect(digest)))
+    async def caller(self, digest: str, project: str = "", /) -> Caller:
+        """Tell who presents the key of a digest, as ``introspect`` does; for this process's own calls."""
+        return caller_of(key_to_proto(await self.introspect(digest, project)))
 
 
 def _no_project(name: ProjectName) -> DomainError:

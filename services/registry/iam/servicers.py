@@ -3,6 +3,7 @@
 # ruff: noqa: N802 - gRPC calls methods by the names of the contract.
 
 from services.common.errors import DomainError, Reason
+from services.common.resource_names import ProjectName
 from services.common.rpc.interceptors import Context
 from services.registry.iam.convert import entry_from_proto, entry_to_proto, key_to_proto, project_to_proto
 from services.registry.iam.iam import MAX_RECORDED, Iam
@@ -67,7 +68,8 @@ class IntrospectionServicer(iam_pb2_grpc.IntrospectionServiceServicer):
 
     async def Introspect(self, request: pb.IntrospectRequest, _: Context) -> pb.IntrospectResponse:
         """See iam.proto."""
-        return pb.IntrospectResponse(api_key=key_to_proto(await self._iam.introspect(request.key_sha256)))
+        project = ProjectName.parse(request.project, "project").project if request.project else ""
+        return pb.IntrospectResponse(api_key=key_to_proto(await self._iam.introspect(request.key_sha256, project)))
 
     async def RecordAuditEvents(self, request: pb.RecordAuditEventsRequest, _: Context) -> pb.RecordAuditEventsResponse:
         """See iam.proto."""

@@ -179,6 +179,21 @@ async def test_an_empty_project_is_deleted_and_its_id_is_never_given_again(iam: 
     assert caught.value.reason is Reason.PROJECT_NOT_FOUND
 
 
+async def test_a_key_for_all_projects_is_not_one_for_those_that_are_not_there(iam: Iam) -> None:
+    every = key_digest((await iam.create_key(DEFAULT, asked(pb.SCOPE_ADMIN, all_projects=True))).secret)
+    own = key_digest((await iam.create_key(DEFAULT, asked())).secret)
+    await iam.create_project("apes", "")
+    for project in ("", "default", "apes"):
+        assert (await iam.caller(every, project)).project is None
+    await iam.delete_project("projects/apes")
+    for project in ("apes", "never-made"):
+        with pytest.raises(DomainError) as caught:
+            await iam.caller(every, project)
+        assert caught.value.reason is Reason.PROJECT_NOT_FOUND
+        # What a project's own key may name is not asked here.
+        assert (await iam.caller(own, project)).project == "default"
+
+
 async def test_a_project_that_holds_something_is_not_deleted(store: IamStore) -> None:
     async def contents(project: ProjectName) -> list[Dependants]:
         return [Dependants(("adapter", "adapters"), Found([f"{project}/adapters/wukong"], 1))]

@@ -1,6 +1,7 @@
 """Who gets in: every method and every route, with another project's key, one of lesser scope, a revoked one, and none."""
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,10 +66,12 @@ def channels(trained: RunningSuite) -> Iterator[dict[str, grpc.Channel]]:
         channel.close()
 
 
-def outcome(channels: dict[str, grpc.Channel], method: MethodDescriptor, key: str | None) -> tuple[str, str]:
-    """The status of a call that names everything of the default project, and its message."""
+def outcome(
+    channels: dict[str, grpc.Channel], method: MethodDescriptor, key: str | None, project: str = "default"
+) -> tuple[str, str]:
+    """The status of a call that names everything of a project, and its message."""
     request = GetMessageClass(method.input_type)()
-    fill(request, "projects/default/adapters/parrot")
+    fill(request, f"projects/{project}/adapters/parrot")
     package = next(prefix for prefix in SERVICES if method.full_name.startswith(prefix))
     shape = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
     call = getattr(channels[SERVICES[package]], shape)(
@@ -105,6 +108,32 @@ def test_no_method_touches_another_project(channels: dict[str, grpc.Channel], ke
         assert code == "PERMISSION_DENIED", (method.full_name, message)
         assert "parrot" not in message
         assert "default" not in message
+
+
+def test_no_method_changes_anything_in_a_project_that_is_not_there(
+    trained: RunningSuite, channels: dict[str, grpc.Channel]
+) -> None:
+    assert trained.key is not None
+    for method in methods():
+        rule = RULES[path(method)]
+        if rule.mutates and not rule.all_projects:
+            outcome_there = outcome(channels, method, trained.key, "never-made")
+            assert outcome_there == ("NOT_FOUND", "There is no project never-made."), method.full_name
+
+
+def test_a_project_has_to_be_made_and_not_only_named(trained: RunningSuite, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "Say 1.", "completion": "1."}\n' * 10)
+
+    def upload() -> subprocess.CompletedProcess[str]:
+        return trained.tenon("data", "upload", file, env=environment(TENON_PROJECT="soon"), timeout=60)
+
+    refused = upload()
+    assert refused.returncode == 4
+    assert refused.stderr == "Error: There is no project soon. `tenon project list` shows what there is.\n"
+    assert trained.tenon("project", "create", "soon").returncode == 0
+    uploaded = upload()
+    assert uploaded.returncode == 0, uploaded.stderr
 
 
 def test_no_method_does_more_than_the_key_s_scope(channels: dict[str, grpc.Channel], keys: Keys) -> None:

@@ -42,7 +42,9 @@ class Log:
         self.entries.append(entry)
 
 
-async def introspect(digest: str) -> Caller:
+async def introspect(digest: str, project: str = "", /) -> Caller:
+    if project == "nowhere":
+        raise DomainError(Reason.PROJECT_NOT_FOUND, "There is no project nowhere.")
     for key, caller in CALLERS.items():
         if key_digest(key) == digest:
             return caller
@@ -69,7 +71,7 @@ async def reason(guard: Guard, method: str, metadata: Mapping[str, str], resourc
         async with guard.admit(method, metadata, "ipv4:1.2.3.4:5") as admitted:
             assert admitted is not None
             if resource:
-                admitted.check(adapter_pb2.GetAdapterRequest(name=resource))
+                await admitted.check(adapter_pb2.GetAdapterRequest(name=resource))
     except DomainError as error:
         return Reason.INTERNAL if "projects/b" in error.message else error.reason
     return None
@@ -97,6 +99,14 @@ OWN = {"tenon-service-token": TOKEN.get_secret_value(), "tenon-service": "worker
         (GET, bearer(SUITE), "projects/-/adapters/x", None),
         (CANCEL, bearer(READER), "", Reason.PERMISSION_DENIED),
         (CANCEL, bearer(TRAINER), "", None),
+        # Only a key for all projects can name one that is not there, and what it only reads does no harm.
+        (CANCEL, bearer(SUITE), "projects/nowhere/adapters/x", Reason.PROJECT_NOT_FOUND),
+        (CANCEL, bearer(SUITE), THEIRS, None),
+        (CANCEL, bearer(SUITE), "projects/-/adapters/x", None),
+        (CANCEL, bearer(SUITE), "projects/A\0/adapters/x", None),
+        (CANCEL, bearer(ADMIN), "projects/nowhere/adapters/x", Reason.PERMISSION_DENIED),
+        (CANCEL, OWN, "projects/nowhere/adapters/x", None),
+        (GET, bearer(SUITE), "projects/nowhere/adapters/x", None),
         (CREATE_BASE, bearer(ADMIN), "", Reason.PERMISSION_DENIED),
         (CREATE_BASE, bearer(SUITE), "", None),
         (INTROSPECT, bearer(SUITE), "", Reason.PERMISSION_DENIED),
@@ -133,7 +143,7 @@ async def test_changes_and_attempts_are_written_down(guard: Guard, log: Log) -> 
     spoofed = {**bearer(TRAINER), "tenon-peer": "spoofed"}
     async with guard.admit(CANCEL, spoofed, "ipv4:1.2.3.4:5") as admitted:
         assert admitted is not None
-        admitted.check(training_job_pb2.CancelTrainingJobRequest(name=name))
+        await admitted.check(training_job_pb2.CancelTrainingJobRequest(name=name))
     assert await reason(guard, CANCEL, bearer(READER)) is Reason.PERMISSION_DENIED
     with pytest.raises(KeyError):
         async with guard.admit(CANCEL, {**OWN, **bearer(TRAINER), "tenon-peer": "9.9.9.9:1"}, "the gateway"):
@@ -156,7 +166,7 @@ async def test_changes_and_attempts_are_written_down(guard: Guard, log: Log) -> 
 async def test_what_is_written_down_can_be_kept(guard: Guard, log: Log) -> None:
     async with guard.admit(CANCEL, bearer(SUITE), "somewhere") as admitted:
         assert admitted is not None
-        admitted.check(training_job_pb2.CancelTrainingJobRequest(name="projects/a/\0\n" + "x" * 10_000))
+        await admitted.check(training_job_pb2.CancelTrainingJobRequest(name="projects/a/\0\n" + "x" * 10_000))
     (entry,) = log.entries
     assert entry.resource == "projects/a/\ufffd\ufffd" + "x" * 499
 
@@ -186,10 +196,10 @@ async def test_a_stream_ends_with_its_key(monkeypatch: pytest.MonkeyPatch, log: 
     monkeypatch.setattr("services.common.auth.guard.RENEWAL_SECONDS", 0.0)
     valid = True
 
-    async def ask(digest: str) -> Caller:
+    async def ask(digest: str, project: str = "", /) -> Caller:
         if not valid:
             raise unauthenticated()
-        return await introspect(digest)
+        return await introspect(digest, project)
 
     async with Guard(ask, TOKEN, log).admit(GET, bearer(READER), "somewhere") as admitted:
         assert admitted is not None
@@ -207,13 +217,13 @@ async def test_introspection_is_asked_once_and_again_after_a_while() -> None:
     asked = 0
     valid = True
 
-    async def ask(digest: str) -> Caller:
+    async def ask(digest: str, project: str = "", /) -> Caller:
         nonlocal asked
         asked += 1
         await asyncio.sleep(0)
         if not valid:
             raise unauthenticated()
-        return await introspect(digest)
+        return await introspect(digest, project)
 
     remembered = RememberedIntrospection(ask, seconds=0.05)
     callers = await asyncio.gather(*(remembered(key_digest(READER)) for _ in range(5)))
@@ -228,13 +238,33 @@ async def test_introspection_is_asked_once_and_again_after_a_while() -> None:
     assert asked == 2
 
 
+async def test_a_project_that_is_made_is_there_at_once() -> None:
+    projects: set[str] = set()
+    asked = []
+
+    async def ask(digest: str, project: str = "", /) -> Caller:
+        asked.append(project)
+        if project not in projects:
+            raise DomainError(Reason.PROJECT_NOT_FOUND, "There is none.")
+        return await introspect(digest)
+
+    remembered = RememberedIntrospection(ask, seconds=60)
+    for _ in range(2):
+        with pytest.raises(DomainError):
+            await remembered(key_digest(SUITE), "new")
+    projects.add("new")
+    for _ in range(2):
+        assert await remembered(key_digest(SUITE), "new") is CALLERS[SUITE]
+    assert asked == ["new"] * 3
+
+
 async def test_an_outage_is_not_remembered() -> None:
     down = True
 
-    async def ask(digest: str) -> Caller:
+    async def ask(digest: str, project: str = "", /) -> Caller:
         if down:
             raise DomainError(Reason.SERVICE_UNAVAILABLE, "down")
-        return await introspect(digest)
+        return await introspect(digest, project)
 
     remembered = RememberedIntrospection(ask, seconds=60)
     with pytest.raises(DomainError):

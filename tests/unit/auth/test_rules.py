@@ -10,7 +10,7 @@ from services.common.auth.rules import RULES
 from tenon.inference.v1 import inference_pb2
 from tests.support.methods import fill, methods, path
 
-NAMELESS = {"ListBaseModels", "ListLoadedModels", "ListProjects", "CollectGarbage", "Introspect", "RecordAuditEvents"}
+NAMELESS = {"ListBaseModels", "ListLoadedModels", "ListProjects", "CollectGarbage", "RecordAuditEvents"}
 """Bases are shared; lists of what is loaded and of projects are filtered by who asks; the rest is the suite's own."""
 
 

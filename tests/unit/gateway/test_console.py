@@ -27,7 +27,7 @@ SAME = {"sec-fetch-site": "same-origin"}
 Begin = Callable[..., Any]
 
 
-async def introspect(digest: str) -> Caller:
+async def introspect(digest: str, _project: str = "", /) -> Caller:
     if digest != key_digest(KEY):
         raise unauthenticated()
     return Caller(principal="projects/p/apiKeys/key-1", project="p", scopes=frozenset({Scope.READ, Scope.SERVE}))

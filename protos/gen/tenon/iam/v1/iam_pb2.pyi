@@ -198,10 +198,12 @@ class ListAuditEventsResponse(_message.Message):
     def __init__(self, audit_events: _Optional[_Iterable[_Union[AuditEvent, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class IntrospectRequest(_message.Message):
-    __slots__ = ("key_sha256",)
+    __slots__ = ("key_sha256", "project")
     KEY_SHA256_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
     key_sha256: str
-    def __init__(self, key_sha256: _Optional[str] = ...) -> None: ...
+    project: str
+    def __init__(self, key_sha256: _Optional[str] = ..., project: _Optional[str] = ...) -> None: ...
 
 class IntrospectResponse(_message.Message):
     __slots__ = ("api_key",)

@@ -438,7 +438,8 @@ class IntrospectionServiceServicer:
     """
 
     def Introspect(self, request, context):
-        """Tells who presents a key. UNAUTHENTICATED: nobody; it is unknown, revoked or expired.
+        """Tells who presents a key. UNAUTHENTICATED: nobody; it is unknown, revoked or expired. NOT_FOUND (PROJECT_NOT_FOUND): the
+        key is for all projects, and the one asked for is not there, or was deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

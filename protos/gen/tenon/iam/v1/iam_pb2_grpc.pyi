@@ -158,7 +158,9 @@ class IntrospectionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> IntrospectionServiceAsyncStub: ...
     Introspect: _grpc.UnaryUnaryMultiCallable[_iam_pb2.IntrospectRequest, _iam_pb2.IntrospectResponse]
-    """Tells who presents a key. UNAUTHENTICATED: nobody; it is unknown, revoked or expired."""
+    """Tells who presents a key. UNAUTHENTICATED: nobody; it is unknown, revoked or expired. NOT_FOUND (PROJECT_NOT_FOUND): the
+    key is for all projects, and the one asked for is not there, or was deleted.
+    """
     RecordAuditEvents: _grpc.UnaryUnaryMultiCallable[_iam_pb2.RecordAuditEventsRequest, _iam_pb2.RecordAuditEventsResponse]
     """Adds to the audit log."""
 
@@ -168,7 +170,9 @@ class IntrospectionServiceAsyncStub(IntrospectionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Introspect: _aio.UnaryUnaryMultiCallable[_iam_pb2.IntrospectRequest, _iam_pb2.IntrospectResponse]  # type: ignore[assignment]
-    """Tells who presents a key. UNAUTHENTICATED: nobody; it is unknown, revoked or expired."""
+    """Tells who presents a key. UNAUTHENTICATED: nobody; it is unknown, revoked or expired. NOT_FOUND (PROJECT_NOT_FOUND): the
+    key is for all projects, and the one asked for is not there, or was deleted.
+    """
     RecordAuditEvents: _aio.UnaryUnaryMultiCallable[_iam_pb2.RecordAuditEventsRequest, _iam_pb2.RecordAuditEventsResponse]  # type: ignore[assignment]
     """Adds to the audit log."""
 
@@ -181,7 +185,9 @@ class IntrospectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _iam_pb2.IntrospectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_iam_pb2.IntrospectResponse, _abc.Awaitable[_iam_pb2.IntrospectResponse]]:
-        """Tells who presents a key. UNAUTHENTICATED: nobody; it is unknown, revoked or expired."""
+        """Tells who presents a key. UNAUTHENTICATED: nobody; it is unknown, revoked or expired. NOT_FOUND (PROJECT_NOT_FOUND): the
+        key is for all projects, and the one asked for is not there, or was deleted.
+        """
 
     @_abc_1.abstractmethod
     def RecordAuditEvents(
