@@ -35,9 +35,9 @@ up: venv ## Run the suite on this machine until Ctrl-C.
 demo: venv ## Train three adapters on three bases, serve them, and see a wrong pair refused.
 	$(BIN)/python -m examples.demo
 
-# Most end-to-end tests wait for processes, so three at a time suit two cores.
+# Most end-to-end tests wait for processes, so three at a time suit two cores. In the order of folders: the short ones come last.
 test: venv node_modules/.complete ## Every test but the long ones.
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 proof: venv node_modules/.complete ## The long tests: many kills, huge files, long fuzzing, soak.
 	$(BIN)/python -m pytest -m proof --timeout 3600
