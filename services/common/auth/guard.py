@@ -137,7 +137,7 @@ class Guard:
         from_service = is_service_token(metadata, self._token)
         ask = self._question(metadata, from_service=from_service)
         caller = await ask("") if ask else service_of(metadata)
-        # What is of all projects says by itself of which ones it is.
+        # The others are about projects themselves, or about what all of them share.
         inside = rule is not None and rule.mutates and not rule.all_projects
         admitted = Admitted(caller, changes=inside, ask=ask)
         # Only the suite's own may say where somebody calls from.

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Final
 
 from services.common.identity.cache import DigestCache
@@ -49,11 +51,11 @@ def content_digests(
         DomainError: SAFETENSORS_INVALID where a file ends early, BASE_FILES_INCONSISTENT where it changed meanwhile.
     """
     digests: dict[str, str] = {}
-    with _pool(threads or default_threads()) as pool:
+    with _hashers(threads or default_threads()) as hashers:
         for file in files:
             known = cache.get(file.identity, file.header_digest) if cache else None
             if known is None or known.keys() != {entry.name for entry in file.entries}:
-                known = _hash_file(file, pool)
+                known = _hash_file(file, hashers)
                 file.check_unchanged()
                 if cache:
                     cache.put(file.identity, file.header_digest, known)
@@ -61,21 +63,78 @@ def content_digests(
     return digests
 
 
-@contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that stop at the next chunk where the caller is interrupted; by itself a pool would first hash the rest."""
-    with ThreadPoolExecutor(threads, thread_name_prefix="fingerprint") as pool:
+class _Hashers:
+    """Threads that hash chunks.
+
+    Not a pool of ``concurrent.futures``: where Ctrl-C comes while the caller enters one of its locks, which are written in
+    Python, the lock stays taken, and the pool's threads wait for it for ever. What the caller waits for here is written in C.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._asked: SimpleQueue[tuple[int, _Chunk] | None] = SimpleQueue()
+        self._done: SimpleQueue[tuple[int, bytes | BaseException]] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, count: int) -> None:
+        """Start so many threads, which end at ``end``."""
+        # A thread that starts takes such a lock, too.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            for _ in range(count):
+                thread = threading.Thread(target=self._run, name="fingerprint")
+                thread.start()
+                self._threads.append(thread)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def end(self) -> None:
+        """Wait for the threads; where ``stopped``, each first ends the chunk at hand."""
+        for _ in self._threads:
+            self._asked.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def hash(self, chunks: Sequence[_Chunk]) -> list[bytes]:
+        """The leaf of each chunk."""
+        leaves = [b""] * len(chunks)
+        for asked in enumerate(chunks):
+            self._asked.put(asked)
+        for _ in chunks:
+            index, leaf = self._done.get()
+            if isinstance(leaf, BaseException):
+                raise leaf
+            leaves[index] = leaf
+        return leaves
+
+    def _run(self) -> None:
+        while asked := self._asked.get():
+            if not self.stopped:
+                index, chunk = asked
+                try:
+                    self._done.put((index, _hash_chunk(chunk)))
+                except BaseException as error:  # noqa: BLE001 - it is raised where the leaf is awaited
+                    self._done.put((index, error))
 
 
-def _hash_file(file: WeightsFile, pool: ThreadPoolExecutor) -> dict[str, str]:
+@contextmanager
+def _hashers(threads: int) -> Iterator[_Hashers]:
+    """Threads that stop at the next chunk where the caller fails or is interrupted."""
+    hashers = _Hashers()
+    try:
+        hashers.start(threads)
+        yield hashers
+    except BaseException:
+        hashers.stopped = True
+        raise
+    finally:
+        hashers.end()
+
+
+def _hash_file(file: WeightsFile, hashers: _Hashers) -> dict[str, str]:
     chunks = [(entry.name, chunk) for entry in file.entries for chunk in _chunks(file, entry.begin, entry.end)]
     leaves: dict[str, list[bytes]] = {entry.name: [] for entry in file.entries}
-    for (name, _), leaf in zip(chunks, pool.map(_hash_chunk, [chunk for _, chunk in chunks]), strict=True):
+    for (name, _), leaf in zip(chunks, hashers.hash([chunk for _, chunk in chunks]), strict=True):
         leaves[name].append(leaf)
     return {name: tree_hash(parts).hex() for name, parts in leaves.items()}
 
