@@ -9,8 +9,9 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from cli.expansion.asking import Asker, reanswer, reword, seed_of
@@ -188,8 +189,10 @@ class Askers:
 
     def close(self) -> None:
         """Let the threads end after what they ask at the moment."""
-        while not self._wishes.empty():
-            self._wishes.get()
+        # A thread may take the last one meanwhile.
+        with suppress(Empty):
+            while True:
+                self._wishes.get_nowait()
         for _ in self._threads:
             self._wishes.put(None)
 

@@ -1,6 +1,7 @@
 """Many at a time, and the same every time."""
 
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 
 from cli.commands.data_expand import wishes
 from cli.expansion.asking import seed_of
-from cli.expansion.making import ATTEMPTS, Maker, Offer, Wish, make
+from cli.expansion.making import ATTEMPTS, Askers, Maker, Offer, Wish, make
 from cli.expansion.rules import Rejection, prompt_key
 from cli.expansion.sources import Expansion, Rows
 from services.common.errors import DomainError, Reason
@@ -124,3 +125,21 @@ def test_seeds_follow_from_row_variant_and_attempt() -> None:
 
 def test_wishes_are_of_rows_with_a_question(rows: Rows) -> None:
     assert list(wishes(Expansion(rows), 1)) == [Wish(row, row.turn, 0) for row in rows.rows if row.turn]
+
+
+@pytest.mark.timeout(30)
+def test_threads_that_still_take_wishes_keep_nobody_from_leaving(rows: Rows) -> None:
+    before, offer = sys.getswitchinterval(), Offer(next(wishes(Expansion(rows), 1)))
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(100):
+            pool = Askers(lambda _: offer, 4)
+            for _ in range(100):
+                pool.submit(offer.wish)
+            pool.close()
+    finally:
+        sys.setswitchinterval(before)
+    askers = [thread for thread in threading.enumerate() if thread.name == "asker"]
+    for thread in askers:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in askers)
